@@ -1,0 +1,147 @@
+package checks
+
+import (
+	"context"
+	"time"
+
+	"github.com/tripline/tripline/checks/probe"
+)
+
+// Prober tries one target once. It obeys ctx, which has a deadline.
+type Prober interface {
+	Probe(ctx context.Context) probe.Outcome
+}
+
+// Schedule gives the first slot strictly after t; the zero time means never.
+type Schedule interface {
+	Next(t time.Time) time.Time
+}
+
+// Check is one thing to check, ready to run.
+type Check struct {
+	Name     string
+	Kind     string
+	Group    string // incidents gather by group; never empty
+	Labels   map[string]string
+	Location string
+	Prober   Prober
+	Schedule Schedule
+	Timeout  time.Duration // of one attempt
+	Confirm  int           // re-probes after a failed attempt, within the slot
+	Endpoint probe.Endpoint
+}
+
+// LateAfter returns how long after its slot a run may still start: half the
+// interval, at most 10 s. A later one is not made and its result is unknown.
+func (c Check) LateAfter(slot time.Time) time.Duration {
+	return min(c.interval(slot)/2, 10*time.Second)
+}
+
+// interval is the time from slot to the next one.
+func (c Check) interval(slot time.Time) time.Duration {
+	next := c.Schedule.Next(slot)
+	if next.IsZero() {
+		return time.Minute
+	}
+	return next.Sub(slot)
+}
+
+// The pauses before re-probes: the first is short, since most blips are.
+const (
+	firstRetryPause = 250 * time.Millisecond
+	retryPause      = time.Second
+)
+
+// Run runs c once for the given slot and returns its result, with the last
+// failed attempt's evidence builder (the last good one's when none failed).
+//
+// A failed attempt is followed by up to c.Confirm re-probes on fresh
+// connections; the run ends by the interval less 10 %. The verdict is down only
+// if all attempts fail; if a re-probe is good it is degraded and keeps the
+// class of the scheduled attempt. Run never panics.
+func Run(ctx context.Context, c Check, slot time.Time) (Result, func() *probe.Evidence) {
+	start := time.Now()
+	r := Result{
+		Check: c.Name, Kind: c.Kind, Location: c.Location,
+		Slot: slot.UTC(), Start: start.UTC(),
+	}
+	if c.Group != c.Name {
+		r.Group = c.Group
+	}
+	if late := start.Sub(slot); late > c.LateAfter(slot) {
+		r.fill(probe.Outcome{
+			Class: probe.Late, Stage: probe.StageMonitor,
+			Reason: "started " + late.Round(time.Millisecond).String() + " after its slot, want at most " + c.LateAfter(slot).String(),
+		})
+		return r, nil
+	}
+	end := start.Add(c.interval(slot) * 9 / 10)
+	first := attempt(ctx, c, min(c.Timeout, time.Until(end)))
+	r.fill(first)
+	r.Tally = first.Tally
+	evidence := first.Evidence
+	for try := 1; try <= c.Confirm && r.Status == probe.Down; try++ {
+		pause := retryPause
+		if try == 1 {
+			pause = firstRetryPause
+		}
+		if time.Until(end) < pause+minAttempt {
+			break
+		}
+		if !sleep(ctx, pause) { // stopped: an unconfirmed failure is no verdict
+			r.fill(probe.Outcome{Class: probe.Interrupted, Stage: probe.StageMonitor, Reason: "stopped before " + string(first.Class) + " was confirmed"})
+			r.Tally, evidence = nil, nil
+			break
+		}
+		o := attempt(ctx, c, min(c.Timeout, time.Until(end)))
+		if o.Class.Status() == probe.Unknown {
+			break // says nothing about the target: the verdict stands on the attempts made
+		}
+		r.Tries = try + 1
+		switch o.Class.Status() {
+		case probe.Down:
+			if o.Evidence != nil {
+				evidence = o.Evidence
+			}
+		default:
+			r.Status = probe.Degraded
+			r.Latency = o.Latency
+			r.Measures = o.Measures
+			r.Facts = o.Facts
+		}
+	}
+	r.Duration = time.Since(start)
+	return r, evidence
+}
+
+// minAttempt is the least time that a re-probe is given; with less left none is made.
+const minAttempt = 100 * time.Millisecond
+
+func (r *Result) fill(o probe.Outcome) {
+	r.Status, r.Class, r.Stage, r.Reason = o.Class.Status(), o.Class, o.Stage, o.Reason
+	r.Latency, r.Phases, r.Measures, r.Facts = o.Latency, o.Phases, o.Measures, o.Facts
+}
+
+// attempt makes one attempt with its own deadline. A panic is a bug of ours:
+// it becomes an unknown outcome, so that it ends one run and not the monitor.
+func attempt(ctx context.Context, c Check, timeout time.Duration) (o probe.Outcome) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			o = panicked(p)
+		}
+	}()
+	return c.Prober.Probe(ctx)
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,280 @@
+package checks
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tripline/tripline/checks/probe"
+	"github.com/tripline/tripline/checks/wsprobe"
+)
+
+// WebSocket opens a WebSocket (RFC 6455), uses it and closes it. The opening
+// handshake is judged byte by byte; then a ping must be answered, the messages
+// of expect must come, and our close frame must be answered.
+type WebSocket struct {
+	// URL is a ws:// or wss:// URL (http:// and https:// mean the same), or a
+	// path below base_url.
+	URL string `yaml:"url" json:"url"`
+	// Headers are sent with the handshake.
+	Headers map[string]string `yaml:"headers,omitempty" json:"headers,omitempty"`
+	// Origin is the Origin header, as a browser would send it: https://app.example.com.
+	Origin string `yaml:"origin,omitempty" json:"origin,omitempty"`
+	// Subprotocols are offered in this order; the server must choose one of them.
+	Subprotocols probe.List `yaml:"subprotocols,omitempty" json:"subprotocols,omitempty"`
+	// Token is a credential, in the query or in a header.
+	Token *WebSocketToken `yaml:"token,omitempty" json:"token,omitempty"`
+	// Send are text messages that are sent once the WebSocket is open.
+	Send probe.List `yaml:"send,omitempty" json:"send,omitempty"`
+	// SendBinary are binary messages in hex, sent after those of send.
+	SendBinary probe.List `yaml:"send_binary,omitempty" json:"send_binary,omitempty"`
+	// Expect is what the next messages must be, one item for each message.
+	Expect []WebSocketExpect `yaml:"expect,omitempty" json:"expect,omitempty"`
+	// Ping tells whether to send a ping and want its pong; default true.
+	Ping *bool `yaml:"ping,omitempty" json:"ping,omitempty"`
+	// MaxMessage is the largest message to accept, in bytes; default 16 MiB.
+	MaxMessage int `yaml:"max_message,omitempty" json:"max_message,omitempty"`
+	// SlowerThan is the time to the accepted handshake beyond which the check
+	// is degraded; default never.
+	SlowerThan probe.Duration `yaml:"slower_than,omitempty" json:"slower_than,omitempty"`
+	// Settle is how long to watch the open WebSocket for a close: many
+	// applications check credentials only after the handshake, some of them
+	// slowly. The default is 0s, since the ping or expect takes a moment too, and
+	// 100ms with neither.
+	Settle *probe.Duration `yaml:"settle,omitempty" json:"settle,omitempty"`
+	// CloseTimeout is how long the server may take to answer our close frame; default 1s.
+	CloseTimeout probe.Duration `yaml:"close_timeout,omitempty" json:"close_timeout,omitempty"`
+
+	probe.Connection `yaml:",inline"`
+
+	prober   *wsprobe.Prober
+	endpoint probe.Endpoint
+}
+
+// WebSocketToken is a credential and where to put it.
+type WebSocketToken struct {
+	// Value is the token.
+	Value string `yaml:"value" json:"value"`
+	// Query is the name of the query parameter to put it in.
+	Query string `yaml:"query,omitempty" json:"query,omitempty"`
+	// Header is the name of the header to put it in. The default, with neither,
+	// is "Authorization: Bearer VALUE"; any other header holds the bare value.
+	Header string `yaml:"header,omitempty" json:"header,omitempty"`
+}
+
+// WebSocketExpect is what one message must be. With neither jq nor text any
+// message will do.
+type WebSocketExpect struct {
+	// JQ is a jq expression on the message as JSON; it must give true, such as
+	// .type == "pong".
+	JQ string `yaml:"jq,omitempty" json:"jq,omitempty"`
+	// Text is a text that the message must contain.
+	Text string `yaml:"text,omitempty" json:"text,omitempty"`
+	// Within is how long the message may take; default the check's timeout.
+	Within probe.Duration `yaml:"within,omitempty" json:"within,omitempty"`
+}
+
+const (
+	defaultMaxMessage   = 16 << 20
+	largestMaxMessage   = 1 << 30
+	defaultSettle       = 100 * time.Millisecond
+	defaultCloseTimeout = time.Second
+)
+
+// Validate implements Settings.
+func (w *WebSocket) Validate(env probe.Env) []probe.Problem {
+	options, bad := w.options(env)
+	for i, s := range w.Subprotocols {
+		if !isToken(s) || slices.Contains(w.Subprotocols[:i], s) {
+			bad = append(bad, probe.Problem{
+				Path: fmt.Sprintf("subprotocols[%d]", i),
+				Text: strconv.Quote(s) + " is no subprotocol or comes twice, want different names such as graphql-transport-ws",
+			})
+		}
+	}
+	u, err := w.address(env)
+	if err != nil {
+		return append(bad, probe.Problem{Path: "url", Text: err.Error()})
+	}
+	own, more := w.headers(env, u)
+	bad = append(bad, more...)
+	target, more := env.Net.Target(u, w.Connection)
+	if bad = append(bad, more...); target == nil {
+		return bad
+	}
+	fields, more := env.Net.Fields(target, env.Headers, own)
+	if bad = append(bad, more...); len(bad) > 0 {
+		return bad
+	}
+	w.prober = wsprobe.New(env.Net, wsprobe.NewRequest(target, fields, w.Subprotocols), options)
+	w.endpoint = probe.Endpoint{
+		URL: target.String(), Host: target.Addr, WebSocket: true,
+		Repeatable: len(w.Send) == 0 && len(w.SendBinary) == 0,
+	}
+	return nil
+}
+
+// Probe implements Settings.
+func (w *WebSocket) Probe(ctx context.Context) probe.Outcome { return w.prober.Probe(ctx) }
+
+// Endpoint implements Settings.
+func (w *WebSocket) Endpoint() probe.Endpoint { return w.endpoint }
+
+// address resolves the URL, with ws for http and the token of the query in it.
+func (w *WebSocket) address(env probe.Env) (*url.URL, error) {
+	u, err := probe.ResolveURL(env.BaseURL, w.URL, "wss", "ws", "https", "http")
+	if err != nil {
+		return nil, err
+	}
+	c := *u
+	u = &c
+	switch u.Scheme {
+	case "http":
+		u.Scheme = "ws"
+	case "https":
+		u.Scheme = "wss"
+	}
+	if t := w.Token; t != nil && t.Query != "" && t.Value != "" {
+		param := url.QueryEscape(t.Query) + "=" + url.QueryEscape(t.Value)
+		if u.RawQuery != "" {
+			param = u.RawQuery + "&" + param
+		}
+		u.RawQuery = param
+		env.Net.Redactor().Add(t.Value, url.QueryEscape(t.Value))
+	}
+	return u, nil
+}
+
+// headers returns the headers to send: the configured ones, Origin and the
+// token. Those that belong to the handshake cannot be set.
+func (w *WebSocket) headers(env probe.Env, u *url.URL) (map[string]string, []probe.Problem) {
+	var bad []probe.Problem
+	own := make(map[string]string, len(w.Headers)+2)
+	for name, value := range w.Headers {
+		lower := strings.ToLower(name)
+		if lower == "upgrade" || strings.HasPrefix(lower, "sec-websocket-") {
+			bad = append(bad, probe.Problem{
+				Path: "headers." + name,
+				Text: "this header belongs to the handshake and cannot be set; for Sec-WebSocket-Protocol use subprotocols",
+			})
+		}
+		own[name] = value
+	}
+	if w.Origin != "" {
+		o, err := url.Parse(w.Origin)
+		if err != nil || w.Origin != "null" && (o.Scheme == "" || o.Host == "" || o.Path != "" || o.RawQuery != "") {
+			bad = append(bad, probe.Problem{Path: "origin", Text: strconv.Quote(w.Origin) + " is no origin, want one such as https://app.example.com, without a path"})
+		}
+		own["Origin"] = w.Origin
+	}
+	t := w.Token
+	switch {
+	case t == nil:
+	case t.Value == "":
+		bad = append(bad, probe.Problem{Path: "token.value", Text: "the token is empty"})
+	case t.Query != "" && t.Header != "":
+		bad = append(bad, probe.Problem{Path: "token", Text: "query and header are both set, want one of them"})
+	case t.Query != "":
+		if n := len(u.Query()[t.Query]); n > 1 {
+			bad = append(bad, probe.Problem{Path: "token.query", Text: "the url has a parameter " + strconv.Quote(t.Query) + " already"})
+		}
+	case t.Header != "" && !strings.EqualFold(t.Header, "Authorization"):
+		own[t.Header] = t.Value
+		env.Net.Redactor().Add(t.Value)
+	default:
+		own["Authorization"] = "Bearer " + t.Value
+		env.Net.Redactor().Add(t.Value)
+	}
+	return own, bad
+}
+
+// options compiles what to do with the open WebSocket.
+func (w *WebSocket) options(env probe.Env) (o wsprobe.Options, bad []probe.Problem) {
+	o = wsprobe.Options{
+		Ping:       w.Ping == nil || *w.Ping,
+		Close:      time.Duration(w.CloseTimeout),
+		MaxMessage: uint64(max(w.MaxMessage, 0)),
+		SlowerThan: time.Duration(w.SlowerThan),
+	}
+	if !o.Ping && len(w.Expect) == 0 {
+		o.Settle = defaultSettle
+	}
+	if w.Settle != nil {
+		o.Settle = time.Duration(*w.Settle)
+	}
+	if w.MaxMessage < 0 || w.MaxMessage > largestMaxMessage {
+		bad = append(bad, probe.Problem{Path: "max_message", Text: fmt.Sprintf("%d, want a number of bytes from 1 to %d", w.MaxMessage, largestMaxMessage)})
+	}
+	if o.Close == 0 {
+		o.Close = defaultCloseTimeout
+	}
+	if o.MaxMessage == 0 {
+		o.MaxMessage = defaultMaxMessage
+	}
+	for _, s := range w.Send {
+		o.Send = append(o.Send, wsprobe.Message{Data: []byte(s)})
+	}
+	for i, s := range w.SendBinary {
+		b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+		if err != nil {
+			bad = append(bad, probe.Problem{Path: fmt.Sprintf("send_binary[%d]", i), Text: strconv.Quote(s) + " is not hex: " + err.Error()})
+		}
+		o.Send = append(o.Send, wsprobe.Message{Binary: true, Data: b})
+	}
+	for i, e := range w.Expect {
+		match, err := e.match(env.Net)
+		if err != nil {
+			bad = append(bad, probe.Problem{Path: fmt.Sprintf("expect[%d]", i), Text: err.Error()})
+		}
+		o.Expect = append(o.Expect, wsprobe.Expect{Match: match, Within: time.Duration(e.Within)})
+	}
+	return o, bad
+}
+
+// match compiles what a message must be.
+func (e WebSocketExpect) match(net *probe.Network) (func(context.Context, []byte) string, error) {
+	switch {
+	case e.JQ != "" && e.Text != "":
+		return nil, errors.New("jq and text are both set, want one of them")
+	case e.Text != "":
+		return func(_ context.Context, msg []byte) string {
+			if strings.Contains(string(msg), e.Text) {
+				return ""
+			}
+			return "a message that contains " + strconv.Quote(e.Text)
+		}, nil
+	case e.JQ == "":
+		return func(context.Context, []byte) string { return "" }, nil
+	}
+	expr, err := compileJQ(net, e.JQ)
+	if err != nil {
+		return nil, err
+	}
+	want := "jq " + strconv.Quote(e.JQ) + " to be true"
+	return func(ctx context.Context, msg []byte) string {
+		v, err := decodeJSON(msg)
+		if err != nil {
+			return want + ", the message is not JSON"
+		}
+		if seen, ok := expr.holds(ctx, v); !ok {
+			return want + ", " + seen
+		}
+		return ""
+	}, nil
+}
+
+// isToken tells whether s is an HTTP token (RFC 9110 §5.6.2).
+func isToken(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?={}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}

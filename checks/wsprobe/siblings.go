@@ -1,0 +1,205 @@
+package wsprobe
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tripline/tripline/checks/probe"
+)
+
+// siblingTime bounds each of the further requests; they are made at once.
+const siblingTime = 2500 * time.Millisecond
+
+// Around is what Investigate may ask for besides the request that failed.
+type Around struct {
+	// HealthPath is asked for what the service says of itself; default /health.
+	HealthPath string
+	// NoCredential is the same handshake without the credential; nil if none is
+	// configured.
+	NoCredential *Request
+	// Bypass is the same handshake sent past the proxies; nil if no such
+	// address is configured.
+	Bypass *Request
+	// Budget is how many requests may be made; 0 means all that help.
+	Budget int
+}
+
+// question is one further request and where its answer belongs.
+type question struct {
+	request *Request
+	into    **Seen // nil: Siblings.Again
+}
+
+// Investigate asks what tells the causes of a failed handshake apart: at once,
+// each on a fresh connection and for at most 2.5 s. It asks nothing where the
+// answer could not help (names, connections, TLS, an open WebSocket) or is
+// not welcome (429).
+func (p *Prober) Investigate(ctx context.Context, first Seen, a Around) Siblings {
+	var sib Siblings
+	plan := p.plan(first, a, &sib)
+	if a.Budget > 0 && len(plan) > a.Budget {
+		plan = plan[:a.Budget]
+	}
+	answers := make([]Seen, len(plan))
+	var wg sync.WaitGroup
+	for i, q := range plan {
+		wg.Go(func() { answers[i] = p.ask(ctx, q.request) })
+	}
+	wg.Wait()
+	for i, q := range plan {
+		if q.into == nil {
+			sib.Again = append(sib.Again, answers[i])
+		} else {
+			*q.into = &answers[i]
+		}
+	}
+	return sib
+}
+
+// plan lists what to ask, the most telling first.
+func (p *Prober) plan(first Seen, a Around, sib *Siblings) []question {
+	q := p.req
+	again := question{request: q}
+	switch first.Stage {
+	case probe.StageHandshake, probe.StageHTTP, probe.StageUpgrade:
+	default:
+		return nil
+	}
+	health := cmp.Or(a.HealthPath, "/health")
+	get := question{plain(q.target, q.own), &sib.Get}
+	healthy := question{plain(p.at(health, ""), q.own), &sib.Health}
+	switch first.Class {
+	case probe.RateLimited:
+		return nil
+	case probe.Unavailable, probe.BadGateway, probe.GatewayTimeout: // more load does not help it
+		return []question{healthy, get, again, again}
+	}
+	u := q.target.URL
+	nowhere := p.at(noSuchPath(u.Path), "")
+	var plan []question
+	add := func(into **Seen, r *Request) { plan = append(plan, question{r, into}) }
+	if a.Bypass != nil {
+		add(&sib.Bypass, a.Bypass)
+	}
+	plan = append(plan, get)
+	add(&sib.UpRandom, NewRequest(nowhere, q.own, q.offered))
+	add(&sib.Version, compile(q.target, q.own, q.offered, "99"))
+	plan = append(plan, healthy, again, again)
+	add(&sib.Slash, NewRequest(p.at(toggleSlash(u.Path), u.RawQuery), q.own, q.offered))
+	if !first.Origin {
+		origin := "http"
+		if q.target.Secure {
+			origin = "https"
+		}
+		fields := append(slices.Clone(q.own), probe.Field{Name: "Origin", Value: origin + "://" + q.target.Host})
+		add(&sib.WithOrigin, NewRequest(q.target, fields, q.offered))
+	}
+	if a.NoCredential != nil {
+		add(&sib.NoCredential, a.NoCredential)
+	}
+	if len(q.offered) > 0 {
+		add(&sib.NoProtocol, NewRequest(q.target, q.own, nil))
+	}
+	add(&sib.GetRandom, plain(nowhere, q.own))
+	return append(plan, again, again, again)
+}
+
+// at returns the target with another path and query on the same host.
+func (p *Prober) at(path, query string) *probe.Target {
+	u := *p.req.target.URL
+	u.Path, u.RawPath, u.RawQuery = path, "", query
+	if t, err := p.net.Redirected(p.req.target, &u); err == nil {
+		return t
+	}
+	return p.req.target // a host that was right before is right now
+}
+
+// noSuchPath returns a path that cannot exist beside p: under the same prefix,
+// since proxies route by prefix.
+func noSuchPath(p string) string {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand
+	return path.Join("/", path.Dir(strings.TrimSuffix(p, "/")), "no-such-path-"+hex.EncodeToString(b[:]))
+}
+
+func toggleSlash(p string) string {
+	if t, had := strings.CutSuffix(p, "/"); had {
+		return t
+	}
+	return p + "/"
+}
+
+// ask sends one request and says what came of it.
+func (p *Prober) ask(ctx context.Context, q *Request) Seen {
+	ctx, cancel := context.WithTimeout(ctx, siblingTime)
+	defer cancel()
+	x, f := handshake(ctx, p.net, q)
+	if x.conn != nil {
+		defer x.conn.Close()
+	}
+	o := probe.Outcome{Class: probe.OK, Stage: probe.StageUpgrade}
+	if f != nil {
+		o = f.Outcome(q.target.String(), p.net.Redactor(), nil)
+	} else {
+		newSession(ctx, p.net, x, maxControl).leave(1000)
+	}
+	return x.seen(q, o, p.net.Redactor())
+}
+
+// seen makes plain data of an exchange that ended with o.
+func (x *exchange) seen(q *Request, o probe.Outcome, r *probe.Redactor) Seen {
+	s := Seen{
+		Path: r.String(q.target.URL.RequestURI()), Secure: q.target.Secure, Offered: q.offered,
+		Credential: q.credential(), Origin: q.has("Origin"),
+		Class: o.Class, Stage: o.Stage, Reason: o.Reason, Took: o.Phases.FirstByte,
+		Detail: x.detail, Code: x.code,
+	}
+	if x.resp != nil {
+		s.Status, s.Header = x.resp.StatusCode, make(http.Header, len(x.resp.Header))
+		for name, values := range x.resp.Header {
+			s.Header[name] = []string{r.Line(strings.Join(values, ", "))}
+		}
+		s.Body = r.Excerpt(x.body, maxBody)
+	}
+	for i := range x.frames.seen {
+		if f := &x.frames.seen[i]; f.h.op == opText || f.h.op == opBinary {
+			s.Texts = append(s.Texts, r.Excerpt(x.frames.text[f.from:f.to], keptText))
+		}
+	}
+	return s
+}
+
+// has tells whether the request has a header field of that name.
+func (q *Request) has(name string) bool {
+	return slices.ContainsFunc(q.fields, func(f probe.Field) bool { return strings.EqualFold(f.Name, name) })
+}
+
+// credential tells whether something in the request looks like one: by the
+// names of headers and query parameters.
+func (q *Request) credential() bool {
+	looks := func(name string) bool {
+		name = strings.ToLower(name)
+		return slices.ContainsFunc([]string{"auth", "token", "cookie", "key", "jwt", "secret", "session", "ticket"}, func(s string) bool {
+			return strings.Contains(name, s) && !strings.HasPrefix(name, "sec-websocket")
+		})
+	}
+	for _, f := range q.fields {
+		if looks(f.Name) {
+			return true
+		}
+	}
+	for name := range q.target.URL.Query() {
+		if looks(name) {
+			return true
+		}
+	}
+	return false
+}
