@@ -1,0 +1,73 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+const (
+	probeName  = "PROBE"
+	probeBytes = 1 << 20
+)
+
+// DiskState says how the disk below the journal is doing. Bytes.
+type DiskState struct {
+	Free int64 // what may still be written
+	Used int64 // what the journal's files hold
+}
+
+// Disk reads the state of the disk. It touches every file's metadata: some milliseconds, so not for every request.
+func (j *Journal) Disk() (DiskState, error) {
+	free, err := freeBytes(j.opts.Dir)
+	if err != nil {
+		return DiskState{}, err
+	}
+	d := DiskState{Free: free}
+	err = filepath.WalkDir(j.opts.Dir, func(_ string, e fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil && e.Type().IsRegular() {
+			if info, err = e.Info(); err == nil {
+				d.Used += info.Size()
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the server removes files as it pleases
+		}
+		return err
+	})
+	return d, err
+}
+
+// room refuses to write when less than want bytes are free. Asking first is better than being refused by the disk: the server
+// stops all writes to a stream after that, and leaks a file for each commit it cannot stage.
+func (j *Journal) room(want int64) error {
+	free, err := freeBytes(j.opts.Dir)
+	if err != nil {
+		return err
+	}
+	if free < want {
+		return fmt.Errorf("disk of %s: %s free, want %s", j.opts.Dir, mebibytes(free), mebibytes(want))
+	}
+	return nil
+}
+
+// probe finds out whether the disk takes writes, by writing. It sees what statfs does not: quotas, inodes, a file system that
+// went read-only, a bad sector.
+func (j *Journal) probe() (err error) {
+	f, err := os.OpenFile(filepath.Join(j.opts.Dir, probeName), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}()
+	if _, err := f.Write(make([]byte, probeBytes)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
