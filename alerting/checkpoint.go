@@ -1,0 +1,342 @@
+package alerting
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tripline/tripline/checks"
+)
+
+// CheckpointVersion is the version of the stored form of an engine's state.
+const CheckpointVersion = 1
+
+// snapshot is all that an engine knows, by names instead of places.
+type snapshot struct {
+	V         int              `json:"v"`
+	Seq       uint64           `json:"seq"`
+	Now       int64            `json:"now,omitempty"`
+	Opened    map[string]int64 `json:"opened,omitempty"`
+	Incidents []Incident       `json:"incidents,omitempty"`
+	Checks    []checkState     `json:"checks,omitempty"`
+	Rules     []ruleState      `json:"rules,omitempty"`
+	Blind     *blindState      `json:"blind,omitempty"`
+}
+
+type checkState struct {
+	Name     string  `json:"name"`
+	Location string  `json:"loc,omitempty"`
+	Seen     []int64 `json:"seen"`
+	Last     int64   `json:"last"`
+	Network  int64   `json:"network,omitempty"`
+}
+
+type ruleState struct {
+	Name    string           `json:"name"`
+	Of      string           `json:"of"` // what the state is about: with another it means nothing
+	Pairs   []pairState      `json:"pairs,omitempty"`
+	Figured map[string]int64 `json:"figured,omitempty"` // by key
+}
+
+type pairState struct {
+	Check  string       `json:"c"`
+	Streak int16        `json:"s,omitempty"`
+	Floor  int64        `json:"f,omitempty"`
+	Window *windowState `json:"w,omitempty"`
+	Run    *run         `json:"r,omitempty"`
+}
+
+type windowState struct {
+	Width int64       `json:"w"`
+	Last  int64       `json:"l"`
+	Phase uint32      `json:"p,omitempty"`
+	Cells [][5]uint32 `json:"c"` // from the oldest to the last: how many cells of bad, good, unknown, latency
+}
+
+type blindState struct {
+	Hosts   []host `json:"hosts"`
+	Row     int    `json:"row,omitempty"`
+	Active  bool   `json:"active,omitempty"`
+	Figured int64  `json:"figured,omitempty"`
+}
+
+// Checkpoint returns the state of the engine, for Restore. The same state
+// makes the same bytes.
+func (e *Engine) Checkpoint() ([]byte, error) {
+	b, err := json.Marshal(e.snapshot())
+	if err != nil {
+		return nil, fmt.Errorf("encode checkpoint at %d: %w", e.seq, err)
+	}
+	return b, nil
+}
+
+// Restore gives a new engine the state of a Checkpoint. Rules and checks may
+// have changed in between: what still means the same is kept. Findings of
+// those that are gone stay until Adopt ends them. The error is a
+// *checks.NewerError if the checkpoint is of a version that this program does
+// not know. After an error the engine is as it was.
+func (e *Engine) Restore(checkpoint []byte) error {
+	var v struct {
+		V int `json:"v"`
+	}
+	if err := json.Unmarshal(checkpoint, &v); err != nil {
+		return fmt.Errorf("decode checkpoint: %w", err)
+	}
+	if v.V > CheckpointVersion {
+		return fmt.Errorf("checkpoint: %w", &checks.NewerError{Seen: v.V, Known: CheckpointVersion})
+	}
+	var s snapshot
+	if err := json.Unmarshal(checkpoint, &s); err != nil {
+		return fmt.Errorf("decode checkpoint: %w", err)
+	}
+	e.load(s)
+	e.restored = s.Seq
+	return nil
+}
+
+// DecodeIncident reads a stored incident. The error is a *checks.NewerError if
+// it is of a version that this program does not know.
+func DecodeIncident(b []byte) (Incident, error) {
+	var i Incident
+	if err := json.Unmarshal(b, &i); err != nil {
+		return Incident{}, fmt.Errorf("decode incident: %w", err)
+	}
+	if i.V > IncidentVersion {
+		return Incident{}, fmt.Errorf("incident %s: %w", i.ID, &checks.NewerError{Seen: i.V, Known: IncidentVersion})
+	}
+	return i, nil
+}
+
+// of says what the state of a watch is about.
+func (w *watch) of() string {
+	over := time.Duration(w.over) * time.Millisecond
+	switch w.kind {
+	case kindRate:
+		return fmt.Sprintf("rate of %s over %s, degraded is bad: %t", w.Rate.Of, over, w.Rate.DegradedIsBad)
+	case kindLatency:
+		return fmt.Sprintf("latency above %s over %s, percentile: %t", w.Latency.Above, over, w.Latency.percentile() > 0)
+	case kindUnknown:
+		return fmt.Sprintf("unknown over %s", over)
+	case kindDown:
+	}
+	return w.kind.String()
+}
+
+func (e *Engine) snapshot() snapshot {
+	s := snapshot{V: CheckpointVersion, Seq: e.seq, Now: e.now, Opened: e.opened, Incidents: e.Open()}
+	for _, c := range e.checks {
+		if c.last != 0 {
+			s.Checks = append(s.Checks, checkState{c.name, c.location, slices.Clone(c.seen[:]), c.last, c.network})
+		}
+	}
+	for k := range e.watches {
+		w := &e.watches[k]
+		r := ruleState{Name: w.Name, Of: w.of()}
+		for p := range w.pairs {
+			if st, some := w.pairs[p].state(e, w); some {
+				r.Pairs = append(r.Pairs, st)
+			}
+		}
+		for _, t := range w.topics {
+			if t.tripped > 0 && t.figured != 0 {
+				if r.Figured == nil {
+					r.Figured = map[string]int64{}
+				}
+				r.Figured[t.key] = t.figured
+			}
+		}
+		s.Rules = append(s.Rules, r)
+	}
+	if b := e.blind; b != nil {
+		st := &blindState{Active: b.active, Row: b.row, Figured: b.figured}
+		for _, h := range b.hosts {
+			if h.Failing || h.Counted || h.Good > 0 {
+				st.Hosts = append(st.Hosts, h)
+			}
+		}
+		s.Blind = st
+	}
+	return s
+}
+
+func (p *pair) state(e *Engine, w *watch) (pairState, bool) {
+	s := pairState{Check: e.checks[p.check].name, Streak: p.streak, Floor: p.floor, Run: p.run}
+	if p.win.cells != nil {
+		s.Window = p.win.state(w.shape(p))
+	}
+	return s, s.Streak != 0 || s.Floor != 0 || s.Window != nil || s.Run != nil
+}
+
+func (w *window) state(g *geometry) *windowState {
+	s := &windowState{Width: g.width, Last: w.last, Phase: w.phase, Cells: [][5]uint32{}}
+	w.each(g, func(_ int64, x cell, latency uint32) {
+		c := [5]uint32{1, uint32(x.bad), uint32(x.good), uint32(x.unknown), latency}
+		if n := len(s.Cells); n > 0 && [4]uint32(s.Cells[n-1][1:]) == [4]uint32(c[1:]) {
+			s.Cells[n-1][0]++
+			return
+		}
+		s.Cells = append(s.Cells, c)
+	})
+	return s
+}
+
+// restore fills an empty window. Of another division it takes what fits.
+func (w *window) restore(g *geometry, s *windowState) {
+	n := int64(0)
+	for _, c := range s.Cells {
+		n += int64(c[0])
+	}
+	if s.Width < 1 || n > mostRanked {
+		return
+	}
+	same := s.Width == g.width && n <= int64(g.n)
+	if same {
+		w.cells = g.cells()
+		w.first, w.last, w.phase = s.Last-n+1, s.Last, s.Phase
+	}
+	k := s.Last - n
+	for _, c := range s.Cells {
+		x := cell{clamp(c[1]), clamp(c[2]), clamp(c[3])}
+		for range c[0] {
+			k++
+			switch {
+			case x == cell{}:
+			case same:
+				w.put(w.index(k), x, c[4])
+			default:
+				w.add(g, k*s.Width+int64(s.Phase), x, c[4], false)
+			}
+		}
+	}
+}
+
+func clamp(n uint32) uint16 { return uint16(min(n, math.MaxUint16)) }
+
+// load takes over what a snapshot says about the rules and checks that e has.
+func (e *Engine) load(s snapshot) {
+	e.seq, e.now = s.Seq, s.Now
+	for key, t := range s.Opened {
+		e.opened[key] = t
+	}
+	for _, i := range s.Incidents {
+		if i.Open() {
+			i = i.clone()
+			e.incidents[i.Group] = &i
+		}
+	}
+	known := map[string]bool{}
+	for _, st := range s.Checks {
+		i, ok := e.index[st.Name]
+		if !ok || st.Location != "" && e.checks[i].location != "" && st.Location != e.checks[i].location {
+			continue
+		}
+		known[st.Name] = true
+		c := &e.checks[i]
+		copy(c.seen[:], st.Seen)
+		c.last, c.network = st.Last, st.Network
+	}
+	for _, r := range s.Rules {
+		k := slices.IndexFunc(e.watches, func(w watch) bool { return w.Name == r.Name && w.of() == r.Of })
+		if k < 0 {
+			continue
+		}
+		w := &e.watches[k]
+		for _, st := range r.Pairs {
+			if p := e.pair(k, st.Check); p != nil && known[st.Check] {
+				p.streak, p.floor, p.run = st.Streak, st.Floor, st.Run
+				if st.Window != nil {
+					p.win.restore(w.shape(p), st.Window)
+				}
+			}
+		}
+		for t := range w.topics {
+			w.topics[t].figured = r.Figured[w.topics[t].key]
+		}
+	}
+	e.connect()
+	if s.Blind != nil && e.blind != nil {
+		e.loadBlind(s.Blind)
+	}
+}
+
+// pair returns what rule number k knows of a check, nil if it does not select it.
+func (e *Engine) pair(k int, name string) *pair {
+	i, ok := e.index[name]
+	if !ok {
+		return nil
+	}
+	for _, ref := range e.checks[i].refs {
+		if int(ref.watch) == k {
+			return &e.watches[k].pairs[ref.pair]
+		}
+	}
+	return nil
+}
+
+// connect makes the sets and topics agree with the pairs and the incidents.
+func (e *Engine) connect() {
+	for k := range e.watches {
+		w := &e.watches[k]
+		for t := range w.topics {
+			w.topics[t].tripped = 0
+		}
+		for n := range w.sets {
+			s := &w.sets[n]
+			s.tripped, s.pending = false, 0
+			holds := e.holds(w.topics[s.topic].key, w.Name, w.kind.String())
+			for i := s.lo; i < s.hi; i++ {
+				p := &w.pairs[i]
+				if p.run == nil || !p.run.Fed {
+					continue
+				}
+				if p.run.Fed = holds; !holds {
+					continue
+				}
+				s.tripped = true
+				if p.streak < w.recover {
+					s.pending++
+				}
+			}
+			if s.tripped {
+				w.topics[s.topic].tripped++
+			}
+		}
+	}
+}
+
+// holds tells whether the open incident of key has a finding that holds.
+func (e *Engine) holds(key, rule, kind string) bool {
+	i := e.incidents[key]
+	if i == nil {
+		return false
+	}
+	k := i.index(rule, kind)
+	return k >= 0 && i.Findings[k].Holds()
+}
+
+func (e *Engine) loadBlind(s *blindState) {
+	b := e.blind
+	b.told = e.holds(monitorKey, e.watches[b.watch].Name, kindBlind)
+	b.active, b.row, b.figured = s.Active && b.told, s.Row, s.Figured
+	for _, st := range s.Hosts {
+		k := slices.IndexFunc(b.hosts, func(h host) bool { return strings.EqualFold(h.Name, st.Name) })
+		if k < 0 {
+			continue
+		}
+		st.within, st.Counted = b.hosts[k].within, st.Counted && b.told
+		b.hosts[k] = st
+		if st.Failing {
+			b.failing++
+		}
+	}
+	for k := range e.watches {
+		for p := range e.watches[k].pairs {
+			if r := e.watches[k].pairs[p].run; r != nil && r.Suspect {
+				b.suspects = append(b.suspects, ref{int32(k), int32(p)})
+			}
+		}
+	}
+}
