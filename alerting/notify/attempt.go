@@ -1,0 +1,200 @@
+package notify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/tripline/tripline/alerting"
+	"github.com/tripline/tripline/checks/probe"
+)
+
+// outcome is what an attempt came to.
+type outcome struct {
+	err    error   // nil: told
+	dead   *Dead   // the version is given up
+	asked  bool    // the notifier was asked at all
+	told   Receipt // what is known now; Pending: something may have arrived
+	tried  bool
+	marked bool // the stored receipt says Pending
+}
+
+// attempt makes one attempt for j, a copy of a job, and stores what it comes to.
+func (d *Desk) attempt(ctx context.Context, j job) outcome {
+	o := outcome{told: j.told, tried: j.tried, marked: j.marked}
+	expire := orDefault(d.Expire, defaultExpire)
+	if !j.want.Open() && time.Since(j.want.Ended) > expire {
+		o.err = fmt.Errorf("not told within %s of its end", expire)
+		d.giveUp(ctx, j.want, &o)
+		return o
+	}
+	o.told.V, o.told.Incident, o.told.Attempts = ReceiptVersion, j.id, j.told.Attempts+1
+	if !o.marked {
+		intent := o.told
+		intent.Pending = true
+		if err := d.Store.Commit(ctx, d.write(keyReceipt, j.id, intent)); err != nil {
+			o.err = fmt.Errorf("store that %s is about to be told: %w", j.id, err)
+			o.told.Attempts--
+			return o
+		}
+		o.marked = true
+	}
+	var told *Receipt
+	if j.tried {
+		t := j.told
+		told = &t
+	}
+	o.tried, o.asked = true, true
+	rec, err := d.ask(ctx, d.message(ctx, j.want), told)
+	if err == nil {
+		d.delivered(ctx, j, rec.IDs, &o)
+		return o
+	}
+	o.err = err
+	var (
+		permanent *PermanentError
+		later     *LaterError
+	)
+	switch {
+	case errors.As(err, &permanent):
+		d.giveUp(ctx, j.want, &o)
+	case errors.As(err, &later):
+	default:
+		o.told.Pending = true
+	}
+	level := slog.LevelDebug // once is enough while a channel is down
+	if o.told.Attempts == 1 || o.dead != nil {
+		level = slog.LevelWarn
+	}
+	d.Log.Log(ctx, level, "not told", "notifier", d.Name, "incident", j.id, "version", j.want.Version,
+		"attempt", o.told.Attempts, "given_up", o.dead != nil, "err", err)
+	return o
+}
+
+// ask calls the notifier within the deadline of one attempt. A panic in a
+// notifier ends the attempt and not the program.
+func (d *Desk) ask(ctx context.Context, m Message, told *Receipt) (rec Receipt, err error) {
+	ctx, cancel := context.WithTimeout(ctx, orDefault(d.Timeout, defaultTimeout))
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("notifier %s panicked: %v", d.Name, p)
+		}
+	}()
+	return d.Notifier.Notify(ctx, m, told)
+}
+
+// delivered stores the receipt, however often that takes: only the end of ctx
+// leaves it to the look-up of a later run.
+func (d *Desk) delivered(ctx context.Context, j job, ids map[string]string, o *outcome) {
+	o.told = Receipt{
+		V: ReceiptVersion, Incident: j.id, Version: j.want.Version,
+		At: time.Now().UTC(), IDs: ids, Attempts: o.told.Attempts,
+	}
+	writes := []Write{d.write(keyReceipt, j.id, o.told)}
+	if j.letter {
+		writes = append(writes, Write{Key: []string{keyDead, d.Name, j.id}})
+	}
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := d.Store.Commit(ctx, writes...)
+		if err == nil {
+			break
+		}
+		d.Log.Error("told, receipt not stored", "notifier", d.Name, "incident", j.id, "version", j.want.Version, "err", err)
+		if !sleep(ctx, wait) {
+			break
+		}
+	}
+	if o.told.Attempts > 1 {
+		d.Log.Info("told in the end", "notifier", d.Name, "incident", j.id, "version", j.want.Version, "attempts", o.told.Attempts)
+	}
+	o.marked = false
+	o.told.Attempts = 0 // of the next version
+}
+
+// giveUp stores o.err as the reason why the version of i is no longer tried.
+func (d *Desk) giveUp(ctx context.Context, i alerting.Incident, o *outcome) {
+	o.dead = &Dead{V: ReceiptVersion, Incident: i.ID, Version: i.Version, Reason: o.err.Error(), At: time.Now().UTC()}
+	if err := d.Store.Commit(ctx, d.write(keyDead, i.ID, *o.dead)); err != nil {
+		d.Log.Error("dead letter not stored", "notifier", d.Name, "incident", i.ID, "err", err)
+	}
+}
+
+func (d *Desk) write(kind, incident string, v any) Write {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // plain data: cannot be
+	}
+	return Write{Key: []string{kind, d.Name, incident}, Value: b}
+}
+
+// message gathers what a message about i can show.
+func (d *Desk) message(ctx context.Context, i alerting.Incident) Message {
+	m := Message{Incident: i}
+	if d.Link != nil {
+		m.Link = d.Link(i)
+	}
+	if d.Evidence != nil {
+		m.Evidence = d.evidence(ctx, i)
+	}
+	return m
+}
+
+// evidence looks for the newest evidence of a failure that belongs to i. It
+// gives up soon: a message without evidence is better than a late one.
+func (d *Desk) evidence(ctx context.Context, i alerting.Incident) *probe.Evidence {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for _, check := range suspects(i) {
+		ev, err := d.Evidence(ctx, check)
+		if err != nil {
+			d.Log.Warn("evidence not read", "check", check, "err", err)
+			continue
+		}
+		if ev == nil || ev.Class.Status() == probe.Up || !ev.Slot.IsZero() && ev.Slot.Before(i.Since) {
+			continue
+		}
+		return ev
+	}
+	return nil
+}
+
+// suspects lists at most three checks whose evidence may show what is wrong:
+// the first ones of the findings that hold, newest first, then of the others.
+func suspects(i alerting.Incident) []string {
+	findings := slices.Clone(i.Findings)
+	slices.SortStableFunc(findings, func(a, b alerting.Finding) int {
+		if a.Holds() != b.Holds() {
+			if a.Holds() {
+				return -1
+			}
+			return 1
+		}
+		return b.LastBad.Compare(a.LastBad)
+	})
+	var checks []string
+	for _, f := range findings {
+		for _, c := range f.Checks {
+			if len(checks) < 3 && !slices.Contains(checks, c) {
+				checks = append(checks, c)
+			}
+		}
+	}
+	return checks
+}
+
+// sleep waits for d and tells whether ctx lasted.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

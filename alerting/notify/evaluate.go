@@ -1,0 +1,314 @@
+package notify
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tripline/tripline/alerting"
+	"github.com/tripline/tripline/checks"
+)
+
+// Engine is what the rules must do: alerting.Engine.
+type Engine interface {
+	Step(seq uint64, e checks.Entry) []alerting.Change
+	Checkpoint() ([]byte, error)
+	Restore(checkpoint []byte) error
+	Adopt(stored []alerting.Incident) []alerting.Change
+}
+
+// Follower is the log of entries.
+type Follower interface {
+	// Follow calls f with every batch from the sequence number from on, in
+	// order, first the stored ones and then each new one. It blocks until ctx
+	// ends or f returns an error.
+	Follow(ctx context.Context, from uint64, f func(ctx context.Context, seq uint64, entries []checks.Entry) error) error
+}
+
+// EvaluatorConfig is what an Evaluator works with.
+type EvaluatorConfig struct {
+	Engine Engine // not yet restored; nobody else may use it
+	Log    Follower
+	Store  Store
+	Logger *slog.Logger
+
+	// Route names the notifiers that are to tell an incident. Whoever was once
+	// to tell one is kept up to date until its end.
+	Route func(alerting.Incident) []string
+
+	Keep time.Duration // of resolved incidents; 0 means 30 days
+}
+
+// Evaluator is the view of the log that raises incidents. It steps the rules
+// over every entry and commits each change of an incident, what the notifiers
+// are to tell of it, and its own position in the log in one piece. The windows
+// of the rules are stored once a minute; what lies between is stepped again
+// after a restart, and the changes up to the committed position are recognised.
+type Evaluator struct {
+	log    Follower
+	store  Store
+	logger *slog.Logger
+	keep   time.Duration
+	writer string
+	ready  chan struct{} // closed once the engine and the stored incidents agree
+
+	requests chan func(context.Context) error
+
+	// turn is held by whoever uses the engine and the fields up to mu.
+	turn         chan struct{}
+	engine       Engine
+	route        func(alerting.Incident) []string
+	routes       map[string][]string // by incident: who has an outbox entry
+	done         position            // as committed
+	next         uint64              // sequence number of the next batch
+	at           time.Time           // of the newest entry
+	generation   string              // of the newest checkpoint
+	checkpointed time.Time           // entry time of the newest checkpoint
+	tidied       time.Time           // entry time of the last tidying
+	broken       bool                // the engine is ahead of what is committed
+
+	mu        sync.Mutex // guards what is below
+	incidents map[string]alerting.Incident
+	position  Position
+	feeds     map[chan alerting.Incident]bool
+}
+
+// Position is how far an Evaluator has come.
+type Position struct {
+	Seq uint64    // of the last batch evaluated, 0 if none was
+	At  time.Time // of the newest entry in it
+}
+
+// NewEvaluator returns an Evaluator that does nothing until Run.
+func NewEvaluator(c EvaluatorConfig) *Evaluator {
+	return &Evaluator{
+		log: c.Log, store: c.Store, logger: c.Logger, engine: c.Engine, route: c.Route,
+		keep:      orDefault(c.Keep, 30*24*time.Hour),
+		writer:    rand.Text(),
+		ready:     make(chan struct{}),
+		requests:  make(chan func(context.Context) error),
+		turn:      make(chan struct{}, 1),
+		routes:    map[string][]string{},
+		incidents: map[string]alerting.Incident{},
+		feeds:     map[chan alerting.Incident]bool{},
+	}
+}
+
+// Run follows the log until ctx ends; it may be called once. It returns early when the store holds
+// what it cannot read, or when another Evaluator uses it.
+func (e *Evaluator) Run(ctx context.Context) error {
+	if err := e.begin(ctx); err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.log.Follow(gctx, e.next, e.batch) })
+	g.Go(func() error { return e.obey(gctx) })
+	err := g.Wait()
+	if e.isReady() && !e.broken {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+		defer cancel()
+		e.checkpoint(last)
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// begin loads what is stored and, if nothing has to be stepped again, makes
+// the engine and the stored incidents agree.
+func (e *Evaluator) begin(ctx context.Context) error {
+	if err := e.lock(ctx); err != nil {
+		return err
+	}
+	defer func() { <-e.turn }()
+	if err := e.load(ctx); err != nil {
+		return err
+	}
+	if e.caughtUp(e.next) {
+		return e.agree(ctx)
+	}
+	return nil
+}
+
+func (e *Evaluator) lock(ctx context.Context) error {
+	select {
+	case e.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *Evaluator) load(ctx context.Context) error {
+	stored, err := e.store.List(ctx, keyIncident)
+	if err != nil {
+		return err
+	}
+	for _, r := range stored {
+		i, err := decode[alerting.Incident](r, alerting.IncidentVersion)
+		if err != nil {
+			return err
+		}
+		e.incidents[i.ID] = i
+	}
+	outbox, err := e.store.List(ctx, keyOutbox)
+	if err != nil {
+		return err
+	}
+	for _, r := range outbox {
+		if len(r.Key) == 3 {
+			e.routes[r.Key[2]] = append(e.routes[r.Key[2]], r.Key[1])
+		}
+	}
+	if e.done, _, err = e.committed(ctx); err != nil {
+		return err
+	}
+	return e.restore(ctx)
+}
+
+// caughtUp tells whether, with seq as the next batch, no committed change is
+// left to be stepped again.
+func (e *Evaluator) caughtUp(seq uint64) bool {
+	return seq > e.done.Seq || seq == e.done.Seq && e.done.N == 0
+}
+
+func (e *Evaluator) isReady() bool {
+	select {
+	case <-e.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// batch steps the engine over one batch of the log and commits what changed.
+func (e *Evaluator) batch(ctx context.Context, seq uint64, entries []checks.Entry) error {
+	if err := e.lock(ctx); err != nil {
+		return err
+	}
+	defer func() { <-e.turn }()
+	if !e.isReady() && e.caughtUp(seq) {
+		if err := e.agree(ctx); err != nil {
+			return err
+		}
+	}
+	var changes []alerting.Change
+	for _, entry := range entries {
+		changes = append(changes, e.engine.Step(seq, entry)...)
+		if at := entry.Time(); !at.IsZero() {
+			e.at = at
+		}
+	}
+	skip := 0
+	switch {
+	case seq < e.done.Seq:
+		skip = len(changes)
+	case seq == e.done.Seq:
+		skip = min(e.done.N, len(changes))
+	}
+	if err := e.commit(ctx, changes[skip:], func(n int) (uint64, int) { return seq, skip + n }, seq+1); err != nil {
+		return err
+	}
+	e.next = seq + 1
+	e.mu.Lock()
+	e.position = Position{Seq: seq, At: e.at}
+	e.mu.Unlock()
+	if !e.isReady() {
+		if !e.caughtUp(e.next) {
+			return nil
+		}
+		return e.agree(ctx)
+	}
+	if e.at.Sub(e.checkpointed).Abs() >= time.Minute {
+		e.checkpoint(ctx)
+	}
+	if e.at.Sub(e.tidied).Abs() >= time.Hour {
+		e.tidy(ctx)
+	}
+	return nil
+}
+
+// agree makes the engine and the stored incidents agree, once all that was
+// committed has been stepped again, and gives open incidents to notifiers that
+// are new.
+func (e *Evaluator) agree(ctx context.Context) error {
+	if err := e.apply(ctx, e.engine.Adopt(e.Incidents())); err != nil {
+		return err
+	}
+	close(e.ready)
+	return nil
+}
+
+// apply commits changes that come of no entry, and then the windows: stepping
+// over this point again would not make the same changes.
+func (e *Evaluator) apply(ctx context.Context, changes []alerting.Change) error {
+	for _, i := range e.Open() {
+		if len(e.recipients(i)) > len(e.routes[i.ID]) {
+			changes = append([]alerting.Change{{Incident: i}}, changes...)
+		}
+	}
+	here := func(int) (uint64, int) { return e.next, 0 }
+	if err := e.commit(ctx, changes, here, e.next); err != nil {
+		return err
+	}
+	e.checkpoint(ctx)
+	return nil
+}
+
+// Reconfigure replaces the routes and calls change, which gives the engine its
+// new rules, between two batches; at is the time of the newest entry. It waits
+// until what was committed has been stepped again with the rules of the start.
+// Once begun it goes on even if ctx ends.
+func (e *Evaluator) Reconfigure(ctx context.Context, route func(alerting.Incident) []string, change func(at time.Time) []alerting.Change) error {
+	done := make(chan error, 1)
+	request := func(ctx context.Context) error { // within Run, by its ctx: what the engine has changed must be committed
+		err := e.reconfigure(ctx, route, change)
+		done <- err
+		return err
+	}
+	select {
+	case e.requests <- request:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *Evaluator) reconfigure(ctx context.Context, route func(alerting.Incident) []string, change func(at time.Time) []alerting.Change) error {
+	if err := e.lock(ctx); err != nil {
+		return err
+	}
+	defer func() { <-e.turn }()
+	e.route = route
+	return e.apply(ctx, change(e.at))
+}
+
+// obey carries out requests once the engine and the stored incidents agree.
+func (e *Evaluator) obey(ctx context.Context) error {
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		select {
+		case request := <-e.requests:
+			if err := request(ctx); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
