@@ -1,0 +1,294 @@
+package web
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tripline/tripline/alerting"
+	"github.com/tripline/tripline/checks"
+	"github.com/tripline/tripline/checks/probe"
+)
+
+// row is one check at one place, as the page and the API show it.
+type row struct {
+	Name      string       `json:"name"`
+	Kind      string       `json:"kind"`
+	Group     string       `json:"group"`
+	URL       string       `json:"url,omitempty"`
+	Location  string       `json:"location,omitempty"`
+	Interval  float64      `json:"interval_s,omitempty"`
+	Status    probe.Status `json:"status"`
+	Class     probe.Class  `json:"class,omitempty"`
+	Stage     probe.Stage  `json:"stage,omitempty"`
+	Reason    string       `json:"reason,omitempty"`
+	Since     time.Time    `json:"since,omitzero"`
+	AtLeast   bool         `json:"since_at_least,omitempty"` // it may have begun before Since
+	LastRun   time.Time    `json:"last_run,omitzero"`
+	LatencyMS float64      `json:"latency_ms,omitempty"`
+	History   []point      `json:"history,omitempty"`
+
+	several bool // there is a row for another location too
+
+	track *track // nil before the first result; read only while the State is locked
+}
+
+// point is one cell of the history.
+type point struct {
+	Slot      time.Time   `json:"slot"`
+	Status    string      `json:"status"` // of a check, or "gap"
+	Class     probe.Class `json:"class,omitempty"`
+	LatencyMS float64     `json:"latency_ms,omitempty"`
+	Slots     uint32      `json:"slots,omitempty"` // of a gap
+}
+
+// view calls f, while s is locked, with one row for each of list and place.
+func (s *State) view(list []checks.Check, now time.Time, f func([]row, []alerting.Incident)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	f(s.rows(list, now), s.incidents)
+}
+
+func (s *State) rows(list []checks.Check, now time.Time) []row {
+	rows := make([]row, 0, len(list))
+	for _, c := range list {
+		places := s.names[c.Name]
+		if len(places) == 0 {
+			rows = append(rows, newRow(c, nil, now))
+		}
+		for _, at := range places {
+			r := newRow(c, s.tracks[at], now)
+			r.several = len(places) > 1
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+func newRow(c checks.Check, t *track, now time.Time) row {
+	r := row{Name: c.Name, Kind: c.Kind, Group: c.Group, URL: c.Endpoint.URL, Location: c.Location, track: t}
+	if r.Group == "" {
+		r.Group = c.Name
+	}
+	interval := intervalOf(c, now)
+	r.Interval = interval.Seconds()
+	if t == nil || t.last.Check == "" {
+		r.Status, r.Reason = probe.Unknown, "no result yet"
+		return r
+	}
+	l := &t.last
+	r.Location, r.Status, r.Class, r.Stage, r.Reason = l.Location, l.Status, l.Class, l.Stage, l.Reason
+	r.Since, r.AtLeast, r.LastRun, r.LatencyMS = t.since, t.atLeast, l.Start, ms(l.Latency)
+	if quiet := now.Sub(l.Start.Add(l.Duration)); interval > 0 && quiet > 2*interval+30*time.Second {
+		r.Reason = fmt.Sprintf("no result for %s, want one every %s; the last was %s", brief(quiet), brief(interval), l.Status)
+		r.Status, r.Class, r.Stage, r.LatencyMS = probe.Unknown, "", "", 0
+		r.Since, r.AtLeast = l.Start, false
+	}
+	return r
+}
+
+// intervalOf returns the time between two slots of c; 0 if it has none.
+func intervalOf(c checks.Check, now time.Time) time.Duration {
+	if c.Schedule == nil {
+		return 0
+	}
+	first := c.Schedule.Next(now)
+	if first.IsZero() {
+		return 0
+	}
+	second := c.Schedule.Next(first)
+	if second.IsZero() {
+		return 0
+	}
+	return second.Sub(first)
+}
+
+// points returns the history of t, oldest first.
+func (s *State) points(t *track) []point {
+	var ps []point
+	t.history(func(c cell) {
+		p := point{Slot: time.UnixMilli(c.slot).UTC(), Status: c.mark.String()}
+		if c.mark == markGap {
+			p.Slots = c.value
+		} else {
+			p.LatencyMS = float64(c.value) / 1000
+			if int(c.class) < len(s.classes) {
+				p.Class = s.classes[c.class]
+			}
+		}
+		ps = append(ps, p)
+	})
+	return ps
+}
+
+// bar is one run of equal cells in the picture of a history, as an SVG path.
+// The marks differ in height too, not in colour alone.
+type bar struct {
+	Mark mark
+	Path string
+}
+
+// picture draws the history of t, newest at the right edge of 60 units, and
+// says it in words.
+func (t *track) picture() (bars []bar, words string) {
+	x := historyLen - int(min(t.n, historyLen))
+	var counts [markGap + 1]int
+	var paths [markGap + 1]strings.Builder
+	var run mark
+	length := 0
+	draw := func() {
+		if length > 0 {
+			top, height := run.extent()
+			fmt.Fprintf(&paths[run], "M%d %dh%dv%dh-%dz", x-length, top, length, height, length)
+		}
+		length = 0
+	}
+	t.history(func(c cell) {
+		if c.mark != run {
+			draw()
+		}
+		run = c.mark
+		length++
+		x++
+		counts[c.mark]++
+	})
+	draw()
+	var said []string
+	for m := range markGap + 1 {
+		if counts[m] > 0 {
+			bars = append(bars, bar{m, paths[m].String()})
+			said = append(said, fmt.Sprintf("%d %s", counts[m], m))
+		}
+	}
+	return bars, "last runs: " + strings.Join(said, ", ")
+}
+
+// extent is where a mark is drawn on a height of 10 units.
+func (m mark) extent() (top, height int) {
+	switch m {
+	case markUp:
+		return 5, 5
+	case markDegraded:
+		return 3, 7
+	case markDown:
+		return 0, 10
+	case markUnknown:
+		return 4, 3
+	default:
+		return 9, 1
+	}
+}
+
+// counts are numbers of checks by status.
+type counts struct {
+	Total    int `json:"total"`
+	Up       int `json:"up"`
+	Degraded int `json:"degraded"`
+	Down     int `json:"down"`
+	Unknown  int `json:"unknown"`
+}
+
+func (c *counts) add(s probe.Status) {
+	c.Total++
+	switch s {
+	case probe.Up:
+		c.Up++
+	case probe.Degraded:
+		c.Degraded++
+	case probe.Down:
+		c.Down++
+	default:
+		c.Unknown++
+	}
+}
+
+// urgency orders statuses, the worst first.
+func urgency(s probe.Status) int {
+	return slices.Index([]probe.Status{probe.Down, probe.Degraded, probe.Unknown, probe.Up}, s)
+}
+
+// urgency is that of the worst status among them.
+func (c counts) urgency() int {
+	for i, n := range []int{c.Down, c.Degraded, c.Unknown} {
+		if n > 0 {
+			return i
+		}
+	}
+	return 3
+}
+
+// String says what is not up, or that all is.
+func (c counts) String() string {
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		word string
+	}{{c.Down, "down"}, {c.Degraded, "degraded"}, {c.Unknown, "unknown"}} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.word))
+		}
+	}
+	switch {
+	case c.Total == 0:
+		return "no checks"
+	case len(parts) == 0:
+		return fmt.Sprintf("all %d up", c.Total)
+	}
+	return strings.Join(parts, ", ") + fmt.Sprintf(" of %d", c.Total)
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// clock formats t for people: the time of day, with the date if it is not now's.
+func clock(t, now time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	t, now = t.UTC(), now.UTC()
+	if t.YearDay() == now.YearDay() && t.Year() == now.Year() {
+		return t.Format("15:04:05")
+	}
+	return t.Format("2006-01-02 15:04:05")
+}
+
+// brief formats d for people, with two units at most.
+func brief(d time.Duration) string {
+	two := func(big time.Duration, bigName string, small time.Duration, smallName string) string {
+		d := d.Round(small)
+		if rest := d % big / small; rest != 0 {
+			return fmt.Sprintf("%d%s %d%s", d/big, bigName, rest, smallName)
+		}
+		return fmt.Sprintf("%d%s", d/big, bigName)
+	}
+	switch {
+	case d < 0:
+		return "0s"
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < 10*time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(time.Second).String()
+	case d < time.Hour:
+		return two(time.Minute, "m", time.Second, "s")
+	case d < 48*time.Hour:
+		return two(time.Hour, "h", time.Minute, "m")
+	default:
+		return two(24*time.Hour, "d", time.Hour, "h")
+	}
+}
+
+// latency formats a latency in milliseconds for people.
+func latency(v float64) string {
+	switch {
+	case v == 0:
+		return ""
+	case v < 10:
+		return fmt.Sprintf("%.1f ms", v)
+	case v < 10_000:
+		return fmt.Sprintf("%.0f ms", v)
+	default:
+		return fmt.Sprintf("%.1f s", v/1000)
+	}
+}
