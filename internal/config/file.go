@@ -1,0 +1,186 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/tripline/tripline/alerting"
+	"github.com/tripline/tripline/alerting/notify"
+	"github.com/tripline/tripline/checks"
+	"github.com/tripline/tripline/checks/probe"
+)
+
+// Version is the version of the config format that this program knows.
+const Version = 1
+
+// File is the shape of the config file.
+//
+// Durations have units: 500ms, 10s, 1m30s, 12h, 31d. So have sizes: 500MB,
+// 4GiB. Percentages have the sign: 0.1%.
+//
+// Values may hold references: ${NAME} and ${NAME:-default} stand for environment
+// variables, ${file:PATH} for the contents of a file without the line break at
+// its end, $$ for a literal $. A variable that has neither a value nor a default
+// is an error. What a reference stands for is always one value, never YAML.
+// Files are looked for from the working directory.
+//
+// Everything that is wrong with the file is told at once, and then nothing
+// starts. There are no keys besides these.
+type File struct {
+	// Version of this format: 1.
+	Version int `yaml:"version" jsonschema:"required"`
+	// Location names where this process probes from; it is part of every
+	// result. Letters, digits, dots, dashes and underscores. Default "local".
+	Location string `yaml:"location,omitempty"`
+	// Environment names what is watched, such as production. It is shown in
+	// messages and on the page.
+	Environment string `yaml:"environment,omitempty"`
+	// Data says where the log, the state and the history are kept.
+	Data Data `yaml:"data,omitempty"`
+	// HTTP is the page, the API, /health and the live feed of this process.
+	HTTP HTTP `yaml:"http,omitempty"`
+	// Defaults apply to all checks that do not say otherwise.
+	Defaults Defaults `yaml:"defaults,omitempty"`
+	// Checks are what is watched, at least one.
+	Checks []Check `yaml:"checks" jsonschema:"required"`
+	// Rules say when people are told. Without rules nobody is.
+	Rules []alerting.Rule `yaml:"rules,omitempty"`
+	// Notify says who is told and how.
+	Notify []Notify `yaml:"notify,omitempty"`
+}
+
+// Data says where the log, the state and the history are kept, and how long.
+type Data struct {
+	// Dir is the data directory. One process at a time may use it. Default ./data.
+	Dir string `yaml:"dir,omitempty"`
+	// Keep is how long results stay in the log. Default 31d.
+	Keep probe.Duration `yaml:"keep,omitempty"`
+	// MaxSize is how large the log may become before the oldest results are
+	// removed. Default 4GiB.
+	MaxSize Size `yaml:"max_size,omitempty"`
+}
+
+// HTTP says where this process itself can be reached.
+type HTTP struct {
+	// Listen is host:port. Default 127.0.0.1:8080, or 0.0.0.0:$PORT where the
+	// environment has PORT. Anywhere but on loopback only /health answers
+	// until there is a token.
+	Listen string `yaml:"listen,omitempty"`
+	// Token is what others must present to see anything but /health.
+	Token string `yaml:"token,omitempty"`
+}
+
+// Defaults apply to all checks that do not say otherwise.
+type Defaults struct {
+	// BaseURL is what URLs that are only a path are resolved against. http and
+	// https mean ws and wss for WebSocket checks.
+	BaseURL string `yaml:"base_url,omitempty"`
+	// Every is the time between two runs of a check. Default 1m.
+	Every *probe.Duration `yaml:"every,omitempty"`
+	// Timeout is how long one attempt may take. Default 10s, or less where
+	// that and the re-probes would not fit the interval.
+	Timeout *probe.Duration `yaml:"timeout,omitempty"`
+	// Confirm is how many re-probes on fresh connections follow a failed
+	// attempt before the target counts as down. Default 2, or less where they
+	// would not fit the interval, and 0 for requests that must not be repeated.
+	Confirm *int `yaml:"confirm,omitempty"`
+	// Labels are put on all checks.
+	Labels map[string]string `yaml:"labels,omitempty"`
+	// Headers are sent with all requests; a check's own win.
+	Headers map[string]string `yaml:"headers,omitempty"`
+
+	probe.Connection `yaml:",inline"`
+}
+
+// Check is one thing to check: its name, when to run it, and exactly one kind.
+type Check struct {
+	// Name identifies the check, in messages and in history: a renamed check
+	// is a new one. At most 100 characters.
+	Name string `yaml:"name" jsonschema:"required"`
+	// Group is what incidents gather by: failures of one group are one
+	// incident. Default the check's name.
+	Group string `yaml:"group,omitempty"`
+	// Labels are free names and values that rules select by. They go with
+	// every metric. Names hold letters, digits and underscores.
+	Labels map[string]string `yaml:"labels,omitempty"`
+	// Every is the time between two runs, at least 1s. When in the interval it
+	// runs depends on the name alone, which spreads checks evenly.
+	Every *probe.Duration `yaml:"every,omitempty"`
+	// Cron is a schedule in the five fields of crontab, instead of every:
+	// minute hour day month weekday.
+	Cron string `yaml:"cron,omitempty"`
+	// Timezone is what cron means its hours in, such as Europe/Berlin. Default UTC.
+	Timezone string `yaml:"timezone,omitempty"`
+	// Timeout is how long one attempt may take. Timeout and confirm must fit
+	// the interval less 10 %.
+	Timeout *probe.Duration `yaml:"timeout,omitempty"`
+	// Confirm is how many re-probes on fresh connections follow a failed
+	// attempt before the target counts as down.
+	Confirm *int `yaml:"confirm,omitempty"`
+
+	checks.Kinds `yaml:",inline"`
+}
+
+// Notify is one way to tell people: its name and exactly one kind.
+type Notify struct {
+	// Name identifies it. What it was told is remembered under this name. At
+	// most 100 characters.
+	Name string `yaml:"name" jsonschema:"required"`
+	// OnlyIf is the name of an environment variable. Where that is unset or
+	// empty this notifier is off, and says so at start.
+	OnlyIf string `yaml:"only_if,omitempty"`
+
+	notify.Kinds `yaml:",inline"`
+}
+
+// Size is a number of bytes that is written with its unit: 500MB, 4GiB.
+type Size int64
+
+// UnmarshalText reads a size: a whole number and one of B, kB, MB, GB, TB
+// (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024).
+func (s *Size) UnmarshalText(b []byte) error {
+	text := string(b)
+	digits := len(text) - len(strings.TrimLeft(text, "0123456789"))
+	unit := unitSize(strings.TrimSpace(text[digits:]))
+	n, err := strconv.ParseInt(text[:digits], 10, 64)
+	if err != nil || unit == 0 || n > (1<<62)/unit {
+		return fmt.Errorf("%q is no size, want one such as 500MB or 4GiB", short(text))
+	}
+	*s = Size(n * unit)
+	return nil
+}
+
+func unitSize(unit string) int64 {
+	switch strings.ToLower(unit) {
+	case "b":
+		return 1
+	case "kb":
+		return 1e3
+	case "mb":
+		return 1e6
+	case "gb":
+		return 1e9
+	case "tb":
+		return 1e12
+	case "kib":
+		return 1 << 10
+	case "mib":
+		return 1 << 20
+	case "gib":
+		return 1 << 30
+	case "tib":
+		return 1 << 40
+	}
+	return 0
+}
+
+// String returns s with the largest unit that divides it.
+func (s Size) String() string {
+	for _, unit := range []string{"TiB", "GiB", "MiB", "KiB", "TB", "GB", "MB", "kB"} {
+		if n := Size(unitSize(unit)); s >= n && s%n == 0 {
+			return strconv.FormatInt(int64(s/n), 10) + unit
+		}
+	}
+	return strconv.FormatInt(int64(s), 10) + "B"
+}

@@ -1,0 +1,65 @@
+package config
+
+import (
+	"go.yaml.in/yaml/v3"
+
+	"github.com/tripline/tripline/alerting/notify"
+)
+
+// findOff finds the notifiers that are off, before their references are
+// looked at: those of an unset variable are no error there.
+func (l *loader) findOff() {
+	_, list := l.find(l.root, "notify")
+	if list == nil || list.Kind != yaml.SequenceNode {
+		return
+	}
+	for _, item := range list.Content {
+		n := resolved(item)
+		if n.Kind != yaml.MappingNode {
+			continue
+		}
+		_, v := l.find(n, "only_if")
+		if v == nil || v.Kind != yaml.ScalarNode || !isVariable(v.Value) {
+			continue
+		}
+		switch value, ok := l.env.Lookup(v.Value); {
+		case !ok:
+			l.off[n] = v.Value + " is not set"
+		case value == "":
+			l.off[n] = v.Value + " is empty"
+		}
+	}
+}
+
+func (l *loader) loadNotifiers() {
+	list := l.at("notify")
+	if list == nil || list.Kind != yaml.SequenceNode || l.bad[list] {
+		return
+	}
+	names := map[string]int{}
+	for i := range l.file.Notify {
+		if n := resolved(list.Content[i]); !l.bad[n] {
+			l.loadNotifier(n, &l.file.Notify[i], names)
+		}
+	}
+}
+
+func (l *loader) loadNotifier(n *yaml.Node, e *Notify, names map[string]int) {
+	at, what := l.name(n, "notifier", e.Name, names)
+	if v := l.below(n, "only_if"); v != nil && !isVariable(e.OnlyIf) {
+		l.fail(v, "%s: only_if: %q is no name of an environment variable, want one such as SLACK_BOT_TOKEN", what, short(e.OnlyIf))
+	}
+	kinds, settings := e.Set()
+	if !l.oneKind(n, at, what, kinds, notify.Kinds{}.Names()) {
+		return
+	}
+	key, body := l.find(n, kinds[0])
+	for _, p := range settings[0].Validate() {
+		l.problem(body, key, what, kinds[0], p)
+	}
+	out := Notifier{Name: e.Name, Kind: kinds[0], Settings: settings[0], Off: l.off[n]}
+	if out.Off != "" {
+		out.Settings = nil
+	}
+	l.cfg.Notifiers = append(l.cfg.Notifiers, out)
+}
