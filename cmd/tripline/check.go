@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tripline/tripline/checks"
+	"github.com/tripline/tripline/checks/probe"
+)
+
+type checkCmd struct {
+	configFlag
+	Names  []string      `arg:"" optional:"" help:"Names or patterns of the checks to run (ws-*); all when none is given."`
+	Format string        `enum:"text,json,junit" default:"text" help:"text (a table), json (one object per line) or junit (XML for CI)."`
+	Wait   time.Duration `help:"Keep trying what is down for this long: a gate for deployments." placeholder:"60s"`
+}
+
+// checksAtOnce bounds how many checks run at the same time by hand.
+const checksAtOnce = 32
+
+// Run runs the checks once and prints what they came to.
+func (c checkCmd) Run(ctx context.Context, p program) error {
+	cfg, err := c.load(p)
+	if err != nil {
+		return err
+	}
+	chosen, err := choose(cfg.Checks, c.Names)
+	if err != nil {
+		return &exitError{exitCannot, err}
+	}
+	runs := runOnce(ctx, p, chosen)
+	for deadline := time.Now().Add(c.Wait); c.Wait > 0; {
+		var again []checks.Check
+		for i, r := range runs {
+			if r.result.Status == probe.Down || r.result.Status == probe.Unknown {
+				again = append(again, chosen[i])
+			}
+		}
+		if len(again) == 0 || time.Until(deadline) <= 0 || !pause(ctx, min(2*time.Second, time.Until(deadline))) {
+			break
+		}
+		if p.terminal {
+			fmt.Fprintf(p.stderr, "%d of %d not up yet, trying for %s more\n", len(again), len(chosen), time.Until(deadline).Round(time.Second))
+		}
+		for _, r := range runOnce(ctx, p, again) {
+			i := slices.IndexFunc(chosen, func(c checks.Check) bool { return c.Name == r.result.Check })
+			runs[i] = r
+		}
+	}
+	if err := printRuns(p.stdout, c.Format, runs); err != nil {
+		return err
+	}
+	return verdict(ctx, runs)
+}
+
+// run is one check's result by hand.
+type run struct {
+	result   checks.Result
+	evidence *probe.Evidence
+	endpoint probe.Endpoint
+}
+
+// choose returns the checks that any of the patterns matches, in config order.
+func choose(all []checks.Check, patterns []string) ([]checks.Check, error) {
+	if len(patterns) == 0 {
+		return all, nil
+	}
+	var chosen []checks.Check
+	used := make([]bool, len(patterns))
+	for _, c := range all {
+		hit := false
+		for i, pattern := range patterns {
+			ok, err := path.Match(pattern, c.Name)
+			if err != nil {
+				return nil, fmt.Errorf("pattern %q: %w", pattern, err)
+			}
+			if ok {
+				hit, used[i] = true, true
+			}
+		}
+		if hit {
+			chosen = append(chosen, c)
+		}
+	}
+	var errs []error
+	for i, ok := range used {
+		if !ok {
+			errs = append(errs, fmt.Errorf("no check is named %q; `tripline validate` lists them", patterns[i]))
+		}
+	}
+	return chosen, errors.Join(errs...)
+}
+
+// runOnce runs each check once, now, several at a time, and keeps their order.
+func runOnce(ctx context.Context, p program, list []checks.Check) []run {
+	runs := make([]run, len(list))
+	var done int
+	var mu sync.Mutex
+	g := new(errgroup.Group)
+	g.SetLimit(checksAtOnce)
+	for i, c := range list {
+		g.Go(func() error {
+			r, evidence := checks.Run(ctx, c, time.Now())
+			runs[i] = run{result: r, endpoint: c.Endpoint}
+			if evidence != nil && r.Status != probe.Up {
+				runs[i].evidence = evidence()
+			}
+			if p.terminal {
+				mu.Lock()
+				done++
+				fmt.Fprintf(p.stderr, "\r\x1b[K%d of %d: %s %s", done, len(list), c.Name, r.Status)
+				if done == len(list) {
+					fmt.Fprint(p.stderr, "\r\x1b[K")
+				}
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return no error
+	return runs
+}
+
+// verdict is the exit code: 1 when a check is down, else 2 when one said
+// nothing about its target, else 0.
+func verdict(ctx context.Context, runs []run) error {
+	if ctx.Err() != nil {
+		return &exitError{exitCannot, errors.New("interrupted")}
+	}
+	code := exitOK
+	for _, r := range runs {
+		switch r.result.Status {
+		case probe.Down:
+			return &exitError{code: exitDown}
+		case probe.Unknown:
+			code = exitCannot
+		default:
+		}
+	}
+	if code == exitOK {
+		return nil
+	}
+	return &exitError{code: code}
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func printRuns(w io.Writer, format string, runs []run) error {
+	switch format {
+	case "json":
+		return printJSON(w, runs)
+	case "junit":
+		return printJUnit(w, runs)
+	default:
+		return printTable(w, runs)
+	}
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/tripline/tripline/internal/web"
+)
+
+// What makes the monitor itself not ok. A view is behind only when it stands
+// still: after a long stop it may have much to read.
+const (
+	wakeLimit  = 5 * time.Second  // the schedule looks at its plan each second
+	lateLimit  = 10 * time.Second // runs this late are not made
+	stuckLimit = 30 * time.Second // of the log or a view
+)
+
+// health finds what is wrong with the monitor itself.
+type health struct {
+	monitor *monitor
+
+	mu    sync.Mutex
+	views map[string]progress
+}
+
+// progress is how far a view was when it was last seen to move.
+type progress struct {
+	seq uint64
+	at  time.Time
+}
+
+// problems lists what is wrong with the monitor itself, for people; empty when
+// it is healthy.
+func (h *health) problems() []string {
+	var list []string
+	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
+	now := time.Now()
+	m := h.monitor
+	s := m.runner.Health()
+	if away := now.Sub(s.LastWake); away > wakeLimit && !s.LastWake.IsZero() {
+		add("the schedule has not looked for due checks for %s", away.Round(time.Second))
+	}
+	if s.WorstLateness > lateLimit {
+		add("the schedule is late: a check started %s after its slot", s.WorstLateness.Round(time.Second))
+	}
+	log := m.log.Health()
+	if !log.StuckSince.IsZero() {
+		add("the log takes no entries since %s: %v; %d wait in memory, %d were dropped as a gap",
+			log.StuckSince.Format(time.TimeOnly), log.Err, log.Pending, log.Dropped)
+	}
+	if stuck := h.stuck("alerting", m.evaluator.Position().Seq, log.LastSeq, now); stuck > stuckLimit {
+		add("the rules have seen no entry for %s and are %d batches behind the log", stuck.Round(time.Second), log.LastSeq-m.evaluator.Position().Seq)
+	}
+	return list
+}
+
+// stuck returns for how long a view has stood still while there was more to
+// read.
+func (h *health) stuck(view string, seq, last uint64, now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p, seen := h.views[view]
+	if !seen || p.seq != seq || seq >= last {
+		if h.views == nil {
+			h.views = map[string]progress{}
+		}
+		h.views[view] = progress{seq, now}
+		return 0
+	}
+	return now.Sub(p.at)
+}
+
+// facts are figures of the monitor itself, for the page.
+func (h *health) facts() []web.Fact {
+	m := h.monitor
+	s, log := m.runner.Health(), m.log.Health()
+	kept := "no slot yet"
+	if due := s.Kept + s.Late + s.Missed; due > 0 {
+		kept = fmt.Sprintf("%.2f %% of %d", 100*float64(s.Kept)/float64(due), due)
+	}
+	return []web.Fact{
+		{Name: "slots kept", Value: kept, Bad: s.Missed+s.Late > 0},
+		{Name: "slots missed", Value: fmt.Sprint(s.Missed), Bad: s.Missed > 0},
+		{Name: "worst lateness of a minute", Value: s.WorstLateness.Round(time.Microsecond).String(), Bad: s.WorstLateness > lateLimit},
+		{Name: "in flight", Value: fmt.Sprint(s.InFlight)},
+		{Name: "log waits in memory", Value: fmt.Sprint(log.Pending), Bad: !log.StuckSince.IsZero()},
+		{Name: "rules behind the log", Value: fmt.Sprintf("%d batches", log.LastSeq-min(log.LastSeq, m.evaluator.Position().Seq))},
+	}
+}
+
+type healthcheckCmd struct{ configFlag }
+
+// Run asks the running monitor's /health.
+func (c healthcheckCmd) Run(ctx context.Context, p program) error {
+	cfg, err := c.load(p)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	url := "http://" + dialable(cfg.HTTP.Listen) + "/health"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := (&http.Client{}).Do(req)
+	if err != nil {
+		return &exitError{exitDown, err}
+	}
+	defer res.Body.Close() //nolint:errcheck // only the status is of interest
+	if res.StatusCode != http.StatusOK {
+		return &exitError{exitDown, fmt.Errorf("GET %s: status %d, want 200", url, res.StatusCode)}
+	}
+	_, err = fmt.Fprintln(p.stdout, "ok")
+	return err
+}

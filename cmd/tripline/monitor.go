@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tripline/tripline/alerting"
+	"github.com/tripline/tripline/alerting/notify"
+	"github.com/tripline/tripline/checks"
+	"github.com/tripline/tripline/internal/config"
+	"github.com/tripline/tripline/internal/journal"
+	"github.com/tripline/tripline/internal/schedule"
+	"github.com/tripline/tripline/internal/web"
+)
+
+// monitor is all parts of a running Tripline, connected. A result's path: the
+// runner appends it to the log, and the views follow the log, each at its own
+// pace: rules and incidents (evaluator), what the page shows (page), what the
+// terminal shows (console). The desks follow the outbox that the evaluator
+// commits. Nothing calls back.
+type monitor struct {
+	cfg       *config.Config
+	journal   *journal.Journal
+	log       *journal.Log[checks.Entry]
+	runner    *schedule.Runner
+	evaluator *notify.Evaluator
+	desks     []*notify.Desk
+	page      *web.State
+	console   *console
+	server    *web.Server
+	health    *health
+	slog      *slog.Logger
+}
+
+// bufferFor is how many entries the log may hold in memory while the disk
+// takes none: ten minutes of them, at least 10,000.
+func bufferFor(list []checks.Check) int {
+	perMinute := 0.0
+	now := time.Now()
+	for _, c := range list {
+		first := c.Schedule.Next(now)
+		if every := c.Schedule.Next(first).Sub(first); every > 0 {
+			perMinute += time.Minute.Seconds() / every.Seconds()
+		}
+	}
+	return max(10_000, int(10*perMinute))
+}
+
+// newMonitor opens the data directory and builds all parts; nothing runs yet.
+// Close its journal after use.
+func newMonitor(ctx context.Context, p program, cfg *config.Config, log *slog.Logger) (*monitor, error) {
+	j, err := journal.Open(ctx, journal.Options{
+		Dir: cfg.Data.Dir, MaxAge: time.Duration(cfg.Data.Keep), MaxBytes: int64(cfg.Data.MaxSize), Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	m := &monitor{cfg: cfg, journal: j, slog: log}
+	if err := m.connect(ctx, p); err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	return m, nil
+}
+
+func (m *monitor) connect(ctx context.Context, p program) error {
+	var err error
+	m.log, err = journal.NewLog(ctx, m.journal, journal.LogOptions[checks.Entry]{
+		Buffer: bufferFor(m.cfg.Checks), Overflow: overflow,
+		Encode: checks.EncodeEntries, Decode: decodeEntries,
+	})
+	if err != nil {
+		return err
+	}
+	newest, err := m.newestEntry(ctx)
+	if err != nil {
+		return err
+	}
+	m.evaluator = notify.NewEvaluator(notify.EvaluatorConfig{
+		Engine: alerting.NewEngine(m.cfg.Rules, m.cfg.Subjects), Log: entryLog{m.log}, Store: state{m.journal.State()},
+		Logger: m.slog, Route: m.route,
+	})
+	m.runner = schedule.New(schedule.Options{
+		Checks: m.cfg.Checks, Location: m.cfg.Location, Sink: m.log, Evidence: evidenceStore{m.journal}.put,
+		RunAtStart: true, Newest: newest, Log: m.slog,
+	})
+	m.buildDesks(p)
+	m.console = newConsole(p.stdout)
+	m.health = &health{monitor: m}
+	m.page = web.NewState()
+	m.server = web.New(web.Options{
+		State: m.page, Version: versionString(), Environment: m.cfg.Environment, Started: time.Now(), Log: m.slog, Token: m.cfg.HTTP.Token,
+		Checks: func() []checks.Check { return m.cfg.Checks }, Problems: m.health.problems, Facts: m.health.facts,
+		Notifiers: m.notifierStates, Evidence: evidenceStore{m.journal}.newest,
+	})
+	return nil
+}
+
+// route names who is told of an incident: every notifier that is on.
+func (m *monitor) route(alerting.Incident) []string {
+	names := make([]string, len(m.desks))
+	for i, d := range m.desks {
+		names[i] = d.Name
+	}
+	return names
+}
+
+func (m *monitor) buildDesks(p program) {
+	for _, n := range m.cfg.Notifiers {
+		if n.Off != "" {
+			continue
+		}
+		notifier := n.Settings.Notifier(notify.Env{Out: p.stdout, Zone: time.Local, Log: m.slog})
+		m.desks = append(m.desks, &notify.Desk{
+			Name: n.Name, Notifier: notifier, Store: state{m.journal.State()}, Log: m.slog,
+			Evidence: evidenceStore{m.journal}.newest, Link: m.link,
+		})
+	}
+}
+
+// newestEntry returns the time of the newest entry in the log; zero for an empty log.
+func (m *monitor) newestEntry(ctx context.Context) (time.Time, error) {
+	last := m.log.Last()
+	if last == 0 {
+		return time.Time{}, nil
+	}
+	var newest time.Time
+	found := errors.New("found")
+	err := m.log.Follow(ctx, last, func(_ context.Context, b journal.Batch[checks.Entry]) error {
+		for _, e := range b.Entries {
+			if t := e.Time(); t.After(newest) {
+				newest = t
+			}
+		}
+		return found
+	})
+	if !errors.Is(err, found) {
+		return time.Time{}, fmt.Errorf("read the end of the log: %w", err)
+	}
+	return newest, nil
+}
+
+// catchUpTime bounds how long the views may take to see the last results when
+// the program ends. What they do not see they see at the next start.
+const catchUpTime = 2 * time.Second
+
+// run runs all parts until ctx ends or one of them fails. The parts end in the
+// order of a result's path, so that the last results are stored and evaluated.
+func (m *monitor) run(ctx context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	logCtx, stopLog := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLog()
+	viewCtx, stopViews := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopViews()
+
+	var writer, views errgroup.Group
+	part := func(g *errgroup.Group, ctx context.Context, name string, f func(context.Context) error) {
+		g.Go(func() error {
+			if err := f(ctx); err != nil {
+				cancel() // one part's failure ends the program: it must not go on half
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	part(&writer, logCtx, "log", m.log.Run)
+	part(&views, viewCtx, "alerting", m.evaluator.Run)
+	for _, d := range m.desks {
+		part(&views, viewCtx, "notifier "+d.Name, d.Run)
+	}
+	part(&views, viewCtx, "page", m.followPage)
+	part(&views, viewCtx, "incidents", m.followIncidents)
+	part(&views, viewCtx, "terminal", m.followConsole)
+	part(&views, viewCtx, "http", func(ctx context.Context) error { return m.server.Serve(ctx, l) })
+
+	err := m.runner.Run(ctx)
+	stopLog()
+	err = errors.Join(err, writer.Wait())
+	m.catchUp(viewCtx)
+	stopViews()
+	return errors.Join(err, views.Wait())
+}
+
+// catchUp waits until the rules have seen the end of the log, but not for long.
+func (m *monitor) catchUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
+	defer cancel()
+	for m.evaluator.Position().Seq < m.log.Last() && pause(ctx, 10*time.Millisecond) { //nolint:revive // the condition does the work
+	}
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/tripline/tripline/alerting"
+	"github.com/tripline/tripline/alerting/notify"
+	"github.com/tripline/tripline/checks"
+	"github.com/tripline/tripline/internal/journal"
+	"github.com/tripline/tripline/internal/web"
+)
+
+// recentBatches is how far back the page reads the log at start: enough for
+// the last results of every check.
+const recentBatches = 2000
+
+// followPage keeps what the page shows up to date.
+func (m *monitor) followPage(ctx context.Context) error {
+	from := uint64(1)
+	if last := m.log.Last(); last > recentBatches {
+		from = last - recentBatches
+	}
+	return m.follow(ctx, from, func(b journal.Batch[checks.Entry]) { m.page.Apply(b.Seq, b.Entries) })
+}
+
+// followIncidents hands the page the incidents whenever one changes.
+func (m *monitor) followIncidents(ctx context.Context) error {
+	for ctx.Err() == nil {
+		changes, unsubscribe := m.evaluator.Subscribe()
+		m.page.Incidents(m.evaluator.Incidents())
+		for open := true; open; {
+			select {
+			case <-ctx.Done():
+				unsubscribe()
+				return nil
+			case _, open = <-changes: // closed when this reader was too slow: subscribe anew
+				m.page.Incidents(m.evaluator.Incidents())
+			}
+		}
+		unsubscribe()
+	}
+	return nil
+}
+
+// followConsole prints changes of status from now on.
+func (m *monitor) followConsole(ctx context.Context) error {
+	return m.follow(ctx, m.log.Last()+1, func(b journal.Batch[checks.Entry]) { m.console.apply(b.Entries) })
+}
+
+// follow calls f with every batch from the sequence number from on until ctx ends.
+func (m *monitor) follow(ctx context.Context, from uint64, f func(journal.Batch[checks.Entry])) error {
+	err := m.log.Follow(ctx, from, func(_ context.Context, b journal.Batch[checks.Entry]) error {
+		f(b)
+		return nil
+	})
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// link is where the page shows an incident.
+func (m *monitor) link(i alerting.Incident) string {
+	return "http://" + dialable(m.cfg.HTTP.Listen) + "/#incident-" + url.PathEscape(i.ID)
+}
+
+// dialable makes an address to listen on one to connect to.
+func dialable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// failingAfter is how long a notifier may have something to tell before the
+// page calls it failing.
+const failingAfter = 30 * time.Second
+
+// notifierStates are the notifiers as the page shows them.
+func (m *monitor) notifierStates() []web.Notifier {
+	stats := map[string]notify.Stats{}
+	for _, d := range m.desks {
+		stats[d.Name] = d.Stats()
+	}
+	var list []web.Notifier
+	for _, n := range m.cfg.Notifiers {
+		s, on := stats[n.Name]
+		w := web.Notifier{Name: n.Name, State: "ok", Waiting: s.Depth, Told: s.LastTold}
+		switch {
+		case !on:
+			w.State, w.Reason = "off", n.Off
+		case len(s.Dead) > 0:
+			w.State, w.Reason = "failing", s.Dead[len(s.Dead)-1].Reason
+		case s.Oldest > failingAfter:
+			w.State, w.Reason = "failing", s.LastError
+		}
+		list = append(list, w)
+	}
+	return list
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/tripline/tripline/internal/journal"
+)
+
+type runCmd struct {
+	configFlag
+	LogLevel slog.Level `default:"info" help:"Least level of the program's own log, on stderr: debug, info, warn or error."`
+}
+
+// Run runs the monitor until ctx ends.
+func (c runCmd) Run(ctx context.Context, p program) error {
+	cfg, err := c.load(p)
+	if err != nil {
+		return err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.HTTP.Listen)
+	if err != nil {
+		return &exitError{exitCannot, fmt.Errorf("http.listen %q: %w", cfg.HTTP.Listen, err)}
+	}
+	defer l.Close() //nolint:errcheck // the server has closed it
+	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	m, err := newMonitor(ctx, p, cfg, log)
+	if err != nil {
+		if _, held := errors.AsType[*journal.LockedError](err); held {
+			return &exitError{exitCannot, err}
+		}
+		return err
+	}
+	c.greet(p, m, l.Addr())
+	return errors.Join(m.run(ctx, l), m.journal.Close())
+}
+
+// greet says what was started, and what is off and why.
+func (c runCmd) greet(p program, m *monitor, addr net.Addr) {
+	fmt.Fprintf(p.stdout, "tripline %s: %d checks, %d rules from %s; page on http://%s/\n",
+		versionString(), len(m.cfg.Checks), len(m.cfg.Rules), c.Config, addr)
+	for _, n := range m.cfg.Notifiers {
+		if n.Off != "" {
+			fmt.Fprintf(p.stdout, "notifier %s is off: %s\n", n.Name, n.Off)
+		}
+	}
+	for _, w := range m.cfg.Warnings {
+		fmt.Fprintf(p.stdout, "warning: %s\n", w)
+	}
+}
