@@ -148,12 +148,12 @@ func TestLateResults(t *testing.T) {
 	})
 	t.Run("from before the clear", func(t *testing.T) {
 		e := NewEngine([]Rule{notFound("0%"), downRule(1)}, s)
-		for m, letter := range "X.-..." {
+		for m, letter := range "X..-.." {
 			if letter != '-' {
 				step(e, m+1, m, letter)
 			}
 		}
-		if got := step(e, 7, 2, 'X'); len(got) > 0 {
+		if got := step(e, 7, 3, 'X'); len(got) > 0 {
 			t.Errorf("got %v", titles(got))
 		}
 		if got := step(e, 8, 6, 'X'); len(got) != 1 || got[0].Event != Opened {

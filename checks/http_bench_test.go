@@ -3,12 +3,22 @@ package checks
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -17,22 +27,31 @@ import (
 	"github.com/tripline/tripline/checks/probe"
 )
 
-// BenchmarkHTTP compares a probe with the bare loop: the least code that can do
-// the same. Both run in turns against one target, so that what else the machine
-// does weighs on both. The figure to watch is cpu-ratio.
+// BenchmarkHTTP compares probes with bare loops: the least code that can do the
+// same. They run in turns against one target, so that what else the machine
+// does weighs on all of them. The figure to watch is cpu-ratio. For https, full
+// is a bare loop that verifies the chain each time, as net/http does.
 func BenchmarkHTTP(b *testing.B) {
-	addr := startTarget(b)
-	health := &Health{URL: "http://" + addr + "/health"}
-	route := &Route{URL: "http://" + addr + "/health", Contains: probe.List{"ok"}}
+	plain, secure, ca := startTarget(b)
+	file := filepath.Join(b.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, ca, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	conn := probe.Connection{TLS: &probe.TLSOptions{CAFile: file}}
+	health := &Health{URL: "http://" + plain + "/health"}
+	route := &Route{URL: "http://" + plain + "/health", Contains: probe.List{"ok"}}
+	secureRoute := &Route{URL: "https://" + secure + "/health", Connection: conn}
 	env := probe.Env{Net: probe.NewNetwork(probe.NetworkOptions{UserAgent: "Tripline/bench"})}
-	for _, s := range []Settings{health, route} {
+	for _, s := range []Settings{health, route, secureRoute} {
 		if p := s.Validate(env); len(p) > 0 {
 			b.Fatal(p)
 		}
 	}
 	run := func(s Settings) func() error {
 		return func() error {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(b.Context(), 10*time.Second)
 			defer cancel()
 			if o := s.Probe(ctx); o.Class != probe.OK {
 				return fmt.Errorf("%s: %s", o.Class, o.Reason)
@@ -40,17 +59,27 @@ func BenchmarkHTTP(b *testing.B) {
 			return nil
 		}
 	}
-	bare := func() error { return bareProbe(addr) }
+	bare := func() error { return bareProbe(plain, nil) }
+	full := &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
+	cached := cachedChain(roots)
 	for _, bm := range []struct {
-		name  string
-		probe func() error
-	}{{"health", run(health)}, {"route", run(route)}, {"bare", bare}} {
+		name        string
+		bare, probe func() error
+		full        func() error
+	}{
+		{"health", bare, run(health), nil},
+		{"route", bare, run(route), nil},
+		{"https", func() error { return bareProbe(secure, cached) }, run(secureRoute), func() error { return bareProbe(secure, full) }},
+	} {
 		b.Run(bm.name, func(b *testing.B) {
 			const turn = 50
-			var cpu [2]time.Duration
+			var cpu [3]time.Duration
 			b.ReportAllocs()
 			for b.Loop() {
-				for i, f := range []func() error{bare, bm.probe} {
+				for i, f := range []func() error{bm.bare, bm.probe, bm.full} {
+					if f == nil {
+						continue
+					}
 					start := cpuTime()
 					for range turn {
 						if err := f(); err != nil {
@@ -64,7 +93,35 @@ func BenchmarkHTTP(b *testing.B) {
 			b.ReportMetric(float64(cpu[0])/n, "bare-us")
 			b.ReportMetric(float64(cpu[1])/n, "probe-us")
 			b.ReportMetric(float64(cpu[1])/float64(cpu[0]), "cpu-ratio")
+			if bm.full != nil {
+				b.ReportMetric(float64(cpu[1])/float64(cpu[2]), "full-ratio")
+			}
 		})
+	}
+}
+
+// cachedChain is the least code that remembers a verified chain.
+func cachedChain(roots *x509.CertPool) *tls.Config {
+	var mu sync.Mutex
+	known := map[[sha256.Size]byte]bool{}
+	return &tls.Config{
+		InsecureSkipVerify: true, // VerifyConnection verifies
+		ServerName:         "127.0.0.1",
+		VerifyConnection: func(s tls.ConnectionState) error {
+			h := sha256.New()
+			for _, c := range s.PeerCertificates {
+				h.Write(c.Raw)
+			}
+			k := [sha256.Size]byte(h.Sum(nil))
+			mu.Lock()
+			defer mu.Unlock()
+			if known[k] {
+				return nil
+			}
+			_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, DNSName: "127.0.0.1"})
+			known[k] = err == nil
+			return err
+		},
 	}
 }
 
@@ -77,7 +134,7 @@ func cpuTime() time.Duration {
 var bareReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) }}
 
 // bareProbe is one check by the least code: no classes, no evidence.
-func bareProbe(addr string) error {
+func bareProbe(addr string, cfg *tls.Config) error {
 	d := net.Dialer{KeepAlive: -1}
 	c, err := d.Dial("tcp4", addr)
 	if err != nil {
@@ -85,6 +142,13 @@ func bareProbe(addr string) error {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if cfg != nil {
+		s := tls.Client(c, cfg)
+		if err := s.Handshake(); err != nil {
+			return err
+		}
+		c = s
+	}
 	if _, err := fmt.Fprintf(c, "GET /health HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nConnection: close\r\n\r\n", addr); err != nil {
 		return err
 	}
@@ -108,33 +172,74 @@ func TestBenchTarget(t *testing.T) {
 	if os.Getenv("TRIPLINE_BENCH_TARGET") == "" {
 		t.Skip("runs only as a child of BenchmarkHTTP")
 	}
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	cert, ca := benchCertificate(t)
+	plain, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Printf("listening on %s\n", l.Addr())
+	secure, err := tls.Listen("tcp4", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("listening on %s %s %x\n", plain.Addr(), secure.Addr(), ca)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the parent
-		_ = l.Close()
+		_ = plain.Close()
+		_ = secure.Close()
 	}()
 	const body = `{"status":"ok","version":"1.4.2","environment":"prod","checks":{"db":"ok"}}`
 	answer := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer c.Close()
-			buf := make([]byte, 1024)
-			if _, err := c.Read(buf); err == nil {
-				_, _ = c.Write(answer)
+	var wg sync.WaitGroup
+	for _, l := range []net.Listener{plain, secure} {
+		wg.Go(func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					buf := make([]byte, 1024)
+					if _, err := c.Read(buf); err == nil {
+						_, _ = c.Write(answer)
+					}
+				}()
 			}
-		}()
+		})
 	}
+	wg.Wait()
 }
 
-func startTarget(b *testing.B) (addr string) {
+// benchCertificate returns a certificate for 127.0.0.1 that a P-384 authority
+// signed, as public ones do, and the authority as PEM.
+func benchCertificate(t testing.TB) (tls.Certificate, []byte) {
+	caKey, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, caKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER})
+}
+
+func startTarget(b *testing.B) (plain, secure string, ca []byte) {
 	child := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^TestBenchTarget$", "-test.v")
 	child.Env = append(os.Environ(), "TRIPLINE_BENCH_TARGET=1")
 	stdin, err := child.StdinPipe()
@@ -154,10 +259,10 @@ func startTarget(b *testing.B) (addr string) {
 	})
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
-		if _, err := fmt.Sscanf(lines.Text(), "listening on %s", &addr); err == nil {
-			return addr
+		if _, err := fmt.Sscanf(lines.Text(), "listening on %s %s %x", &plain, &secure, &ca); err == nil {
+			return plain, secure, ca
 		}
 	}
 	b.Fatal("the target did not start")
-	return ""
+	return "", "", nil
 }

@@ -101,7 +101,7 @@ func (d *Desk) Stats() Stats {
 func (d *Desk) Run(ctx context.Context) error {
 	q, err := d.load(ctx)
 	if err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
 	d.mu.Lock()
 	d.queue = q
@@ -120,7 +120,11 @@ func (d *Desk) Run(ctx context.Context) error {
 		})
 	})
 	g.Go(func() error { return d.loop(gctx, records) })
-	err = g.Wait()
+	return unlessStopped(ctx, g.Wait())
+}
+
+// unlessStopped returns err, or nil if it only says that ctx has ended.
+func unlessStopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
 	}

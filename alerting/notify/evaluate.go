@@ -3,7 +3,6 @@ package notify
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -99,11 +98,11 @@ func NewEvaluator(c EvaluatorConfig) *Evaluator {
 	}
 }
 
-// Run follows the log until ctx ends; it may be called once. It returns early when the store holds
-// what it cannot read, or when another Evaluator uses it.
+// Run follows the log until ctx ends; it may be called once. It returns early
+// when the store holds what it cannot read, or when another Evaluator uses it.
 func (e *Evaluator) Run(ctx context.Context) error {
 	if err := e.begin(ctx); err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return e.log.Follow(gctx, e.next, e.batch) })
@@ -114,10 +113,7 @@ func (e *Evaluator) Run(ctx context.Context) error {
 		defer cancel()
 		e.checkpoint(last)
 	}
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return nil
-	}
-	return err
+	return unlessStopped(ctx, err)
 }
 
 // begin loads what is stored and, if nothing has to be stepped again, makes
@@ -145,6 +141,7 @@ func (e *Evaluator) lock(ctx context.Context) error {
 	}
 }
 
+// load reads what is stored.
 func (e *Evaluator) load(ctx context.Context) error {
 	stored, err := e.store.List(ctx, keyIncident)
 	if err != nil {
@@ -193,7 +190,8 @@ func (e *Evaluator) batch(ctx context.Context, seq uint64, entries []checks.Entr
 		return err
 	}
 	defer func() { <-e.turn }()
-	if !e.isReady() && e.caughtUp(seq) {
+	if !e.isReady() && e.caughtUp(seq) { // the log has lost what was to be stepped again
+		e.next = seq
 		if err := e.agree(ctx); err != nil {
 			return err
 		}

@@ -50,7 +50,8 @@ func parameter(s string, i int, sensitive func(string) bool) (from, to int) {
 	if n < 0 {
 		n = len(s) - from
 	}
-	return from, from + n
+	// A sentence may go on behind the value.
+	return from, from + len(strings.TrimRight(s[from:from+n], ",.:;)"))
 }
 
 // jsonString finds the value in "name": "value".

@@ -238,6 +238,10 @@ func TestLiveStages(t *testing.T) {
 		rows = append(rows, four)
 	}
 	for _, r := range rows {
+		if r.url == "ws:///" {
+			t.Logf("SKIPPED %s: not on this system", r.id)
+			continue
+		}
 		t.Run(r.id, func(t *testing.T) {
 			t.Parallel()
 			want := r.class

@@ -168,12 +168,12 @@ func (r *rig) until(what string, ok func() bool) {
 	r.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-limit:
-			r.Fatalf("waited 20 s for %s", what)
+			r.Fatalf("waited a minute for %s", what)
 		}
 	}
 }

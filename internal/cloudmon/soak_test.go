@@ -137,7 +137,7 @@ func TestSoak(t *testing.T) {
 				early = heap()
 			}
 		}
-		next := r.server.Calls() + 1 + rng.IntN(20*n/10)
+		next := r.server.Calls() + 1 + rng.IntN(n/2)
 		r.until("some calls or the end", func() bool {
 			return r.server.Calls() >= next || running[0].x.Health().Position == log.n && running[1].x.Health().Position == log.n
 		})

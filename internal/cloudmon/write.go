@@ -77,7 +77,7 @@ func (x *Exporter) due(end time.Time) []Sample {
 
 // done books what became of a minute.
 func (x *Exporter) done(end time.Time, t tally) {
-	x.folded = false
+	x.folded = t.refused > 0 // counters have to catch up
 	x.mu.Lock()
 	h := &x.health
 	h.Lag, h.waiting = time.Since(end), false

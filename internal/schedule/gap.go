@@ -11,21 +11,16 @@ import (
 const mergeGaps = 100
 
 // outbox collects entries while the Runner is locked.
-type outbox []outgoing
+type outbox []checks.Entry
 
-type outgoing struct {
-	entry  checks.Entry
-	urgent bool
-}
-
-func (o *outbox) add(e checks.Entry, urgent bool) {
+func (o *outbox) add(e checks.Entry) {
 	e.V = checks.ResultVersion
-	*o = append(*o, outgoing{e, urgent})
+	*o = append(*o, e)
 }
 
 func (r *Runner) send(out outbox) {
-	for _, o := range out {
-		r.o.Sink.Append(o.entry, o.urgent)
+	for _, e := range out {
+		r.o.Sink.Append(e, false)
 	}
 }
 
@@ -61,7 +56,7 @@ func (r *Runner) miss(it *item, slot time.Time, reason string, out *outbox) {
 
 func (r *Runner) flushOne(it *item, out *outbox) {
 	if g, ok := r.gaps[it]; ok {
-		out.add(g.entry(it.check.Name, r.o.Location), false)
+		out.add(g.entry(it.check.Name, r.o.Location))
 		delete(r.gaps, it)
 	}
 }
@@ -85,7 +80,7 @@ func (l *gapList) add(it *item, s span) {
 		return
 	}
 	if n := len(*l); n > 0 && (*l)[n-1].check == it.check.Name {
-		(*l)[n-1].span.add(s)
+		(*l)[n-1].add(s)
 		return
 	}
 	*l = append(*l, checkGap{it.check.Name, s})
@@ -109,7 +104,7 @@ func (l gapList) entries(out *outbox, location, reason string) {
 		l = gapList{{"", all}}
 	}
 	for _, g := range l {
-		out.add(gap{g.span, reason}.entry(g.check, location), false)
+		out.add(gap{g.span, reason}.entry(g.check, location))
 	}
 }
 

@@ -254,7 +254,7 @@ type queue []*item
 func (q queue) Len() int           { return len(q) }
 func (q queue) Less(i, j int) bool { return q[i].next < q[j].next }
 func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *queue) Push(x any)        { *q = append(*q, x.(*item)) } //nolint:errcheck,forcetypeassert // only items
+func (q *queue) Push(x any)        { *q = append(*q, x.(*item)) }
 func (q *queue) Pop() any {
 	old := *q
 	it := old[len(old)-1]

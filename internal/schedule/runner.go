@@ -186,7 +186,7 @@ func (r *Runner) wake(ctx context.Context) (out outbox, step time.Duration) {
 	for d, ok := r.plan.pop(); ok; d, ok = r.plan.pop() {
 		if d.it == r.tick {
 			r.flush(&out)
-			out.add(checks.Entry{Tick: &checks.Tick{At: d.slot}}, false)
+			out.add(checks.Entry{Tick: &checks.Tick{At: d.slot}})
 			continue
 		}
 		passed.add(d.it, d.passed)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -123,7 +124,7 @@ func (l *log) account(t *testing.T, list []checks.Check, from, to time.Time) {
 	}
 }
 
-// make makes n checks of one kind.
+// makeChecks makes n checks of one kind.
 func makeChecks(n int, period time.Duration, p checks.Prober) []checks.Check {
 	list := make([]checks.Check, n)
 	for i := range list {
@@ -271,7 +272,7 @@ func TestSingleFlight(t *testing.T) {
 		list[0].Prober = fake(func(context.Context) probe.Outcome {
 			if once { // does not obey ctx
 				once = false
-				time.Sleep(95 * time.Second)
+				pass(95 * time.Second)
 			}
 			return probe.Outcome{Class: probe.OK}
 		})
@@ -331,7 +332,7 @@ func TestReplace(t *testing.T) {
 		for i := range second {
 			second[i].Prober = refuses() // what is unchanged must keep its old Prober
 		}
-		later := maps(prints)
+		later := maps.Clone(prints)
 		later["check-1"] = "2"
 		later["new"] = "1"
 		second = append(second, checks.Check{
@@ -339,12 +340,12 @@ func TestReplace(t *testing.T) {
 		})
 		var replaced time.Time
 		simulate(t, Options{Checks: list, Fingerprints: prints, Sink: &l, RunAtStart: true}, 5*time.Minute+time.Second/2, func(r *Runner) {
-			time.Sleep(150*time.Second + time.Millisecond/2)
+			pass(150*time.Second + time.Millisecond/2)
 			replaced = time.Now()
 			r.Replace(second, later)
 			// The same again and again changes nothing.
 			for range 10 {
-				time.Sleep(time.Second)
+				pass(time.Second)
 				r.Replace(second, later)
 			}
 		})
@@ -383,9 +384,9 @@ func TestReplaceInFlight(t *testing.T) {
 		var l log
 		list := makeChecks(1, time.Minute, answers(8*time.Second))
 		r := simulate(t, Options{Checks: list, Sink: &l, RunAtStart: true}, 70*time.Second, func(r *Runner) {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			r.Replace(nil, nil) // while its start run is in flight
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if h := r.Health(); h.InFlight != 1 || h.Checks != 0 || h.Oldest != "check-0" || h.OldestFor < time.Second {
 				t.Errorf("health: %+v, want one run in flight of no check", h)
 			}
@@ -550,7 +551,7 @@ func TestHealth(t *testing.T) {
 		list := makeChecks(10, 10*time.Second, answers(time.Second))
 		simulate(t, Options{Checks: list, Sink: &l, Workers: 5}, 5*time.Minute, func(r *Runner) {
 			for range 100 {
-				time.Sleep(1700 * time.Millisecond)
+				pass(1700 * time.Millisecond)
 				synctest.Wait()
 				h := r.Health()
 				if since := time.Since(h.LastWake); since > maxWait {
@@ -567,14 +568,8 @@ func TestHealth(t *testing.T) {
 	})
 }
 
-// maps returns a copy of m.
-func maps(m map[string]string) map[string]string {
-	c := make(map[string]string, len(m))
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
-}
+// pass lets time pass in a bubble.
+func pass(d time.Duration) { <-time.After(d) }
 
 // TestRealTime uses the machine's clocks and the precise alarm.
 func TestRealTime(t *testing.T) {

@@ -125,7 +125,7 @@ func (r *Runner) done(ctx context.Context, it *item) (j job, ok bool) {
 // longest, so that over capacity all checks are run equally often.
 func (r *Runner) nextWaiting(out *outbox) (job, bool) {
 	for len(r.waiting) > 0 {
-		it := heap.Pop(&r.waiting).(*item) //nolint:errcheck,forcetypeassert // only items
+		it := heap.Pop(&r.waiting).(*item)
 		if it.state != queued {
 			continue // removed
 		}
@@ -210,7 +210,7 @@ func (r *Runner) abandon() (names []string) {
 		if c.Group != c.Name {
 			result.Group = c.Group
 		}
-		out.add(checks.Entry{Result: &result}, false)
+		out.add(checks.Entry{Result: &result})
 	}
 	r.flush(&out)
 	r.mu.Unlock()
@@ -224,7 +224,7 @@ type waiting []*item
 func (w waiting) Len() int           { return len(w) }
 func (w waiting) Less(i, j int) bool { return cmp.Less(w[i].started, w[j].started) }
 func (w waiting) Swap(i, j int)      { w[i], w[j] = w[j], w[i] }
-func (w *waiting) Push(x any)        { *w = append(*w, x.(*item)) } //nolint:errcheck,forcetypeassert // only items
+func (w *waiting) Push(x any)        { *w = append(*w, x.(*item)) }
 func (w *waiting) Pop() any {
 	old := *w
 	it := old[len(old)-1]

@@ -24,17 +24,36 @@ type message struct {
 	Incidents []alerting.Incident
 }
 
-func dial(t *testing.T, addr string, header http.Header) *websocket.Conn {
+func dial(t *testing.T, addr string) *websocket.Conn {
+	t.Helper()
+	conn, status, _ := try(t, addr, "")
+	if conn == nil {
+		t.Fatalf("dial: status %d, want 101", status)
+	}
+	return conn
+}
+
+// try dials with the given Origin and returns the answer's status; conn is nil
+// unless it is 101.
+func try(t *testing.T, addr, origin string) (conn *websocket.Conn, status int, header http.Header) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	conn, res, err := websocket.Dial(ctx, "ws://"+addr+"/live", &websocket.DialOptions{HTTPHeader: header})
-	if err != nil {
-		t.Fatalf("dial: %v (%v)", err, res)
+	o := &websocket.DialOptions{HTTPHeader: http.Header{}}
+	if origin != "" {
+		o.HTTPHeader.Set("Origin", origin)
 	}
-	conn.SetReadLimit(-1)
-	t.Cleanup(func() { _ = conn.CloseNow() })
-	return conn
+	conn, res, err := websocket.Dial(ctx, "ws://"+addr+"/live", o)
+	if res == nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		res.Body.Close()
+	} else {
+		conn.SetReadLimit(-1)
+		t.Cleanup(func() { _ = conn.CloseNow() })
+	}
+	return conn, res.StatusCode, res.Header
 }
 
 func read(t *testing.T, conn *websocket.Conn) message {
@@ -75,7 +94,7 @@ func TestLive(t *testing.T) {
 	s := NewState()
 	s.Apply(1, []checks.Entry{result("a", now, probe.OK)})
 	server, addr, stop := serve(t, Options{State: s, Checks: func() []checks.Check { return []checks.Check{check("a", "g")} }})
-	conn := dial(t, addr, nil)
+	conn := dial(t, addr)
 	hello := read(t, conn)
 	if hello.Type != "hello" || hello.Seq != 1 || len(hello.Checks) != 1 || hello.Checks[0].Status != probe.Up {
 		t.Errorf("hello: %+v", hello)
@@ -92,14 +111,14 @@ func TestLive(t *testing.T) {
 		t.Errorf("%d active connections, want 1", n)
 	}
 
-	other := dial(t, addr, nil)
+	other := dial(t, addr)
 	if m := read(t, other); m.Seq != 2 || len(m.Incidents) != 1 || m.Checks[0].Status != probe.Down {
 		t.Errorf("hello of the second reader: %+v", m)
 	}
 	_ = other.CloseNow()
 	eventually(t, "the reader that went is forgotten", func() bool { return s.subscribed() == 1 && server.live.active() == 1 })
 
-	talker := dial(t, addr, nil)
+	talker := dial(t, addr)
 	read(t, talker)
 	if err := talker.Write(t.Context(), websocket.MessageText, []byte("hi")); err != nil {
 		t.Fatal(err)
@@ -112,7 +131,7 @@ func TestLive(t *testing.T) {
 		t.Errorf("message %+v", m)
 	}
 
-	silent := dial(t, addr, nil) // does not answer the close frame
+	silent := dial(t, addr) // does not answer the close frame
 	read(t, silent)
 	_ = talker.CloseNow()
 	eventually(t, "the talker is forgotten", func() bool { return s.subscribed() == 2 })
@@ -134,12 +153,8 @@ func TestLiveOrigin(t *testing.T) {
 		"https://evil.example": 403,
 		"null":                 403,
 	} {
-		conn, res, err := websocket.Dial(t.Context(), "ws://"+addr+"/live", &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {origin}}})
-		if res == nil || res.StatusCode != want {
-			t.Errorf("origin %s: %v, %v, want status %d", origin, res, err, want)
-		}
-		if err == nil {
-			_ = conn.CloseNow()
+		if _, got, _ := try(t, addr, origin); got != want {
+			t.Errorf("origin %s: status %d, want %d", origin, got, want)
 		}
 	}
 }
@@ -149,12 +164,9 @@ func TestLiveReadersAreBounded(t *testing.T) {
 	for range maxReaders {
 		server.live.slots <- struct{}{}
 	}
-	conn, res, err := websocket.Dial(t.Context(), "ws://"+addr+"/live", nil)
-	if err == nil {
-		_ = conn.CloseNow()
-	}
-	if res == nil || res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
-		t.Errorf("one reader too many: %v, %v, want status 503 with Retry-After", res, err)
+	_, status, header := try(t, addr, "")
+	if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
+		t.Errorf("one reader too many: status %d, %v, want 503 with Retry-After", status, header)
 	}
 }
 
@@ -163,7 +175,7 @@ func TestLiveReadersAreBounded(t *testing.T) {
 func TestLiveSlowReader(t *testing.T) {
 	s := NewState()
 	_, addr, _ := serve(t, Options{State: s})
-	slow, quick := dial(t, addr, nil), dial(t, addr, nil)
+	slow, quick := dial(t, addr), dial(t, addr)
 	read(t, slow)
 	read(t, quick)
 	batch := make([]checks.Entry, 6)

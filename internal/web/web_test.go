@@ -60,7 +60,7 @@ func result(name string, slot time.Time, class probe.Class) checks.Entry {
 // bubble runs f in simulated time, at three in the night of a certain day.
 func bubble(t *testing.T, f func(t *testing.T, now time.Time)) {
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Until(time.Date(2000, 1, 5, 3, 12, 7, 0, time.UTC)))
+		<-time.After(time.Until(time.Date(2000, 1, 5, 3, 12, 7, 0, time.UTC)))
 		f(t, time.Now())
 	})
 }
@@ -307,7 +307,7 @@ func TestState(t *testing.T) {
 		if r := rows()[0]; r.Status != probe.Down || !r.Since.Equal(at(2)) || r.AtLeast {
 			t.Errorf("row %+v, want down since the third result", r)
 		}
-		time.Sleep(10 * time.Minute)
+		<-time.After(10 * time.Minute)
 		r := rows()[0]
 		if r.Status != probe.Unknown || !r.LastRun.Equal(at(3)) || !strings.Contains(r.Reason, "no result for 7m, want one every 1m; the last was down") {
 			t.Errorf("stale check: %+v", r)
@@ -488,7 +488,8 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -497,7 +498,6 @@ func TestServe(t *testing.T) {
 	if err != nil || res.StatusCode != 200 || !strings.Contains(string(body), "No checks are configured") {
 		t.Errorf("GET /: status %d, %v, %s", res.StatusCode, err, body)
 	}
-	http.DefaultClient.CloseIdleConnections()
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/tripline/tripline/internal/config"
+)
+
+// TestDocs executes what the documents show: every yaml block is a whole config
+// that loads, every command of the table exists, and the README's config error
+// is the one that TestScript sees.
+func TestDocs(t *testing.T) {
+	block := regexp.MustCompile("(?s)\n```yaml\n(.*?)\n```")
+	command := regexp.MustCompile("(?m)^\\| `tripline ([a-z-]+)")
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "docs/config.md"} {
+		text, err := os.ReadFile("../../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range block.FindAllStringSubmatch(string(text), -1) {
+			_, err := config.Load(name, []byte(m[1]), config.Env{Lookup: func(string) (string, bool) { return "", false }})
+			if err != nil {
+				t.Errorf("a yaml block of %s does not load:\n%v", name, err)
+			}
+		}
+		for _, m := range command.FindAllStringSubmatch(string(text), -1) {
+			out := &syncBuffer{}
+			p := program{stdout: out, stderr: out, lookup: os.LookupEnv}
+			if code := p.main(t.Context(), []string{m[1], "--help"}); code != 0 || !strings.Contains(out.String(), "Usage: tripline "+m[1]) {
+				t.Errorf("%s names the command %q, which gives %d: %s", name, m[1], code, out)
+			}
+		}
+	}
+	readme, _ := os.ReadFile("../../README.md")
+	script, _ := os.ReadFile("testdata/script/validate.txtar")
+	_, errors, _ := strings.Cut(string(script), "-- bad.txt --\n")
+	for line := range strings.Lines(strings.Join(strings.SplitAfter(errors, "\n")[:3], "")) {
+		if !strings.Contains(string(readme), "    "+line) {
+			t.Errorf("README.md lacks the line %q of the config error", line)
+		}
+	}
+}

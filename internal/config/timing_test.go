@@ -1,0 +1,144 @@
+package config
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestCron: five fields in a time zone, also where its clocks change.
+func TestCron(t *testing.T) {
+	for _, c := range []struct {
+		name, cron, zone, from string
+		want                   []string // in UTC
+	}{
+		{"each quarter", "*/15 * * * *", "", "2026-11-21T12:01:00Z", []string{"2026-11-21T12:15:00Z", "2026-11-21T12:30:00Z"}},
+		{"UTC by default", "30 3 * * *", "", "2026-11-21T12:00:00Z", []string{"2026-11-22T03:30:00Z"}},
+		{"Berlin", "30 3 * * 1-5", "Europe/Berlin", "2026-11-21T12:00:00Z", []string{"2026-11-23T02:30:00Z", "2026-11-24T02:30:00Z"}},
+		{"an hour that does not exist is skipped", "30 2 * * *", "America/New_York", "2026-03-07T12:00:00Z", []string{"2026-03-09T06:30:00Z"}},
+		{"an hour that comes twice runs twice", "30 1 * * *", "America/New_York", "2026-11-01T00:00:00Z", []string{"2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z", "2026-11-02T06:30:00Z"}},
+		{"hourly across the change", "0 * * * *", "Europe/Berlin", "2026-10-25T00:30:00Z", []string{"2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z"}},
+		{"leap day", "0 0 29 2 *", "", "2026-03-01T00:00:00Z", []string{"2028-02-29T00:00:00Z", "2032-02-29T00:00:00Z"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			zone, err := location(c.zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := parseCron(c.cron, zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at, err := time.Parse(time.RFC3339, c.from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for range c.want {
+				at = s.Next(at)
+				got = append(got, at.UTC().Format(time.RFC3339))
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// FuzzCron: no text makes the parser or Next panic, spin, or stand still.
+func FuzzCron(f *testing.F) {
+	for _, seed := range []string{
+		"* * * * *", "TZ=UTC", "CRON_TZ=", "TZ= 1 1 1 1 1", "0 0 31 2 *", "@every 1s", "*/0 * * * *", "1-0 * * * *",
+		"0-59/9999999999999999999 * * * *", "? ? ? ? ?", "* * * JAN-DEC SUN", "*/7,*/11 1-23/5 29 2 *", "\x00 * * * *", "* * * * * *",
+	} {
+		f.Add(seed, "Europe/Berlin")
+		f.Add(seed, "")
+	}
+	f.Fuzz(func(t *testing.T, text, name string) {
+		zone, err := location(name)
+		if err != nil {
+			zone = time.UTC
+		}
+		s, err := parseCron(text, zone)
+		if err != nil {
+			return
+		}
+		at := reference()
+		for range 5 {
+			next := s.Next(at)
+			if next.IsZero() {
+				return
+			}
+			if !next.After(at) {
+				t.Fatalf("%q in %s: %s comes after %s", text, zone, next, at)
+			}
+			at = next
+		}
+		if shortest(s) < time.Minute {
+			t.Fatalf("%q in %s: slots %s apart", text, zone, shortest(s))
+		}
+	})
+}
+
+// TestFit: what the file does not say is chosen so that it fits the interval;
+// what it does say stays, and is refused if it does not.
+func TestFit(t *testing.T) {
+	const s, ms = time.Second, time.Millisecond
+	for _, c := range []struct {
+		name    string
+		in      fit
+		want    fit
+		problem string
+	}{
+		{"all defaults", fit{60 * s, 0, unset}, fit{60 * s, 10 * s, 2}, ""},
+		{"10s", fit{10 * s, 0, unset}, fit{10 * s, 2500 * ms, 2}, ""},
+		{"2s", fit{2 * s, 0, unset}, fit{2 * s, 770 * ms, 1}, ""},
+		{"1s", fit{1 * s, 0, unset}, fit{1 * s, 900 * ms, 0}, ""},
+		{"a day", fit{24 * time.Hour, 0, unset}, fit{24 * time.Hour, 10 * s, 2}, ""},
+		{"timeout given", fit{30 * s, 12 * s, unset}, fit{30 * s, 12 * s, 1}, ""},
+		{"timeout as long as can be", fit{10 * s, 9 * s, unset}, fit{10 * s, 9 * s, 0}, ""},
+		{"timeout too long", fit{10 * s, 9001 * ms, unset}, fit{10 * s, 9001 * ms, 0}, "timeout 9.001s does not fit every 10s"},
+		{"confirm given", fit{10 * s, 0, 4}, fit{10 * s, 1100 * ms, 4}, ""},
+		{"just fits", fit{60 * s, 17583333333, 2}, fit{60 * s, 17583333333, 2}, ""},
+		{"just does not", fit{60 * s, 17583333334, 2}, fit{60 * s, 17583333334, 2}, "= 54.000000002s, want at most 54s"},
+		{"no room for pauses", fit{1 * s, 0, 2}, fit{1 * s, -110 * ms, 2}, "the pauses between the attempts alone take 1.25s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := c.in.choose()
+			if got != c.want {
+				t.Errorf("chose %+v, want %+v", got, c.want)
+			}
+			if p := got.problem(); (p == "") != (c.problem == "") || !strings.Contains(p, c.problem) {
+				t.Errorf("problem %q, want it to hold %q", p, c.problem)
+			}
+		})
+	}
+}
+
+// TestHash: the hash of a config changes with what it means to the program,
+// and not with its secrets.
+func TestHash(t *testing.T) {
+	hash := func(src string, env map[string]string) string {
+		c, err := Load("c.yaml", []byte(src), testEnv(env, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Hash
+	}
+	src := oneCheck + "    every: ${EVERY:-1m}\nhttp: {token: \"${API_TOKEN:-some-token}\"}\n"
+	first := hash(src, nil)
+	if len(first) != 12 || first != hash(src, nil) {
+		t.Errorf("hash %q is not 12 characters, or changes", first)
+	}
+	if first == hash(src+"# comment\n", nil) {
+		t.Error("another text has the same hash")
+	}
+	if first == hash(src, map[string]string{"EVERY": "2m"}) {
+		t.Error("another value of a variable has the same hash")
+	}
+	if one, two := hash(src, map[string]string{"API_TOKEN": "secret-one"}), hash(src, map[string]string{"API_TOKEN": "secret-two"}); one != two {
+		t.Error("the hash tells secrets apart")
+	}
+}
