@@ -79,7 +79,7 @@ func (e *Engine) forget(key string, f Finding) {
 	}
 	for k := t.lo; k < t.hi; k++ {
 		if s := &w.sets[k]; s.tripped {
-			e.release(w, s)
+			e.release(w, s, e.now)
 		}
 	}
 }

@@ -128,9 +128,7 @@ func (w *watch) of() string {
 func (e *Engine) snapshot() snapshot {
 	s := snapshot{V: CheckpointVersion, Seq: e.seq, Now: e.now, Opened: e.opened, Incidents: e.Open()}
 	for _, c := range e.checks {
-		if c.last != 0 {
-			s.Checks = append(s.Checks, checkState{c.name, c.location, slices.Clone(c.seen[:]), c.last, c.network})
-		}
+		s.Checks = append(s.Checks, checkState{c.name, c.location, slices.Clone(c.seen[:]), c.last, c.network})
 	}
 	for k := range e.watches {
 		w := &e.watches[k]

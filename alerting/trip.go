@@ -206,7 +206,7 @@ func (e *Engine) clearIfRecovered(w *watch, p *pair, slot int64) {
 			return
 		}
 	}
-	e.release(w, t)
+	e.release(w, t, slot)
 	if w.topics[t.topic].tripped == 0 {
 		e.settle(w, t.topic, slot)
 	}
@@ -215,7 +215,7 @@ func (e *Engine) clearIfRecovered(w *watch, p *pair, slot int64) {
 // release ends the part of t in its finding. What was bad so far cannot trip
 // it again, although the windows still hold it: they start anew. Those of
 // latencies need not, since their figure is within the limit.
-func (e *Engine) release(w *watch, t *set) {
+func (e *Engine) release(w *watch, t *set, now int64) {
 	for i := t.lo; i < t.hi; i++ {
 		p := &w.pairs[i]
 		fed := p.run != nil && p.run.Fed
@@ -225,6 +225,7 @@ func (e *Engine) release(w *watch, t *set) {
 		if w.kind == kindLatency {
 			continue
 		}
+		p.win.slide(w.shape(p), now)
 		if fed || p.win.sum.bad > 0 {
 			p.floor = max(p.floor, e.checks[p.check].last)
 			if p.win.cells != nil {

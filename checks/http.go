@@ -38,7 +38,6 @@ type httpCheck struct {
 	net      *probe.Network
 	request  *probe.Request
 	what     string // for reasons: GET https://x/health
-	host     string
 	status   statusSet
 	slower   time.Duration
 	maxBody  int
@@ -200,14 +199,14 @@ func (c *httpCheck) refuse(ctx context.Context, a *answer, judge judge, o *probe
 // ask sends the request, and follows redirects if wanted, up to a response head.
 func (c *httpCheck) ask(ctx context.Context) (*answer, *probe.Outcome) {
 	a := &answer{request: c.request}
-	fail := func(f *probe.Failure) (*answer, *probe.Outcome) {
+	fail := func(f *probe.Failure) *probe.Outcome {
 		o := f.Outcome(c.whatAt(a.hops), c.net.Redactor(), func() *probe.Evidence { return c.evidence(a) })
-		return nil, &o
+		return &o
 	}
 	for {
 		resp, f := c.net.Exchange(ctx, a.request)
 		if f != nil {
-			return fail(f)
+			return nil, fail(f)
 		}
 		a.Response = resp
 		next := c.next(resp)
@@ -217,7 +216,7 @@ func (c *httpCheck) ask(ctx context.Context) (*answer, *probe.Outcome) {
 		redirect := func(class probe.Class, reason string) (*answer, *probe.Outcome) {
 			f := resp.Conn.Fail(class, probe.StageHTTP, reason, nil)
 			resp.Close()
-			return fail(f)
+			return nil, fail(f)
 		}
 		if len(a.hops) == c.follow {
 			return redirect(probe.TooManyRedirects, fmt.Sprintf("%d redirects, want at most %d; the last is to %s", len(a.hops)+1, c.follow, next))

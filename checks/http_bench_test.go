@@ -59,17 +59,20 @@ func BenchmarkHTTP(b *testing.B) {
 			return nil
 		}
 	}
-	bare := func() error { return bareProbe(plain, nil) }
+	floor := &bareLoop{readers: sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) }}}
+	loop := func(addr string, cfg *tls.Config) func() error {
+		ctx := context.WithoutCancel(b.Context()) // cannot be cancelled, which costs less
+		return func() error { return floor.probe(ctx, addr, cfg) }
+	}
 	full := &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
-	cached := cachedChain(roots)
 	for _, bm := range []struct {
 		name        string
 		bare, probe func() error
 		full        func() error
 	}{
-		{"health", bare, run(health), nil},
-		{"route", bare, run(route), nil},
-		{"https", func() error { return bareProbe(secure, cached) }, run(secureRoute), func() error { return bareProbe(secure, full) }},
+		{"health", loop(plain, nil), run(health), nil},
+		{"route", loop(plain, nil), run(route), nil},
+		{"https", loop(secure, cachedChain(roots)), run(secureRoute), loop(secure, full)},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			const turn = 50
@@ -131,12 +134,12 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-var bareReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) }}
+// bareLoop is what one check costs by the least code: no classes, no evidence.
+type bareLoop struct{ readers sync.Pool }
 
-// bareProbe is one check by the least code: no classes, no evidence.
-func bareProbe(addr string, cfg *tls.Config) error {
+func (l *bareLoop) probe(ctx context.Context, addr string, cfg *tls.Config) error {
 	d := net.Dialer{KeepAlive: -1}
-	c, err := d.Dial("tcp4", addr)
+	c, err := d.DialContext(ctx, "tcp4", addr)
 	if err != nil {
 		return err
 	}
@@ -144,7 +147,7 @@ func bareProbe(addr string, cfg *tls.Config) error {
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	if cfg != nil {
 		s := tls.Client(c, cfg)
-		if err := s.Handshake(); err != nil {
+		if err := s.HandshakeContext(ctx); err != nil {
 			return err
 		}
 		c = s
@@ -152,13 +155,14 @@ func bareProbe(addr string, cfg *tls.Config) error {
 	if _, err := fmt.Fprintf(c, "GET /health HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nConnection: close\r\n\r\n", addr); err != nil {
 		return err
 	}
-	br := bareReaders.Get().(*bufio.Reader)
-	defer bareReaders.Put(br)
+	br := l.readers.Get().(*bufio.Reader)
+	defer l.readers.Put(br)
 	br.Reset(c)
 	resp, err := http.ReadResponse(br, nil)
 	if err != nil {
 		return err
 	}
+	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, resp.Body)
 	if err == nil && resp.StatusCode != 200 {
 		err = fmt.Errorf("status %d", resp.StatusCode)
@@ -173,14 +177,15 @@ func TestBenchTarget(t *testing.T) {
 		t.Skip("runs only as a child of BenchmarkHTTP")
 	}
 	cert, ca := benchCertificate(t)
-	plain, err := net.Listen("tcp4", "127.0.0.1:0")
+	plain, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	secure, err := tls.Listen("tcp4", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
+	secure, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	secure = tls.NewListener(secure, &tls.Config{Certificates: []tls.Certificate{cert}})
 	fmt.Printf("listening on %s %s %x\n", plain.Addr(), secure.Addr(), ca)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the parent

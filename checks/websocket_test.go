@@ -83,7 +83,7 @@ func TestWebSocket(t *testing.T) {
 			`message 1 is not what was expected: {"type":"hello","env":"default"}; want jq ".type == \"welcome\"" to be true, .type is "hello"`,
 		},
 		{"expect JSON", `{url: /ws, token: {value: good token}, send: nothing like it, expect: [{}, {jq: .ok}]}`, probe.BadPayload, `want jq ".ok" to be true, the message is not JSON`},
-		{"expect more", `{url: /ws, token: {value: good token}, expect: [{}, {text: more, within: 50ms}]}`, probe.NoReply, "expected message 2 of 2 did not come in"},
+		{"expect more", `{url: /ws, token: {value: good token}, expect: [{}, {text: more, within: 1s}]}`, probe.NoReply, "expected message 2 of 2 did not come in"},
 		{"slow", "{url: /ws, token: {value: good token}, slower_than: 1ns}", probe.Slow, "slower_than is 1ns"},
 		{"without ping", "{url: /ws, token: {value: good token}, ping: false, settle: 20ms}", probe.OK, ""},
 	} {

@@ -2,7 +2,6 @@ package notify
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -125,11 +124,7 @@ func (d *Desk) giveUp(ctx context.Context, i alerting.Incident, o *outcome) {
 }
 
 func (d *Desk) write(kind, incident string, v any) Write {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // plain data: cannot be
-	}
-	return Write{Key: []string{kind, d.Name, incident}, Value: b}
+	return Write{Key: []string{kind, d.Name, incident}, Value: encode(v)}
 }
 
 // message gathers what a message about i can show.

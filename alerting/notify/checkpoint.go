@@ -4,14 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
 )
 
 // pieceSize is the most bytes of a checkpoint that one record holds.
-const pieceSize = 512 << 10
+const pieceSize = maxBytes
 
 // checkpointHead says which pieces make up the newest checkpoint and where in
 // the log it was taken. It is written last, and the pieces of the one before
@@ -54,11 +53,7 @@ func (e *Evaluator) saveCheckpoint(ctx context.Context) error {
 		h.Pieces++
 		b = b[n:]
 	}
-	value, err := json.Marshal(h)
-	if err != nil {
-		return err
-	}
-	if err := e.store.Commit(ctx, Write{Key: []string{keyCheckpoint, "head"}, Value: value}); err != nil {
+	if err := e.store.Commit(ctx, Write{Key: []string{keyCheckpoint, "head"}, Value: encode(h)}); err != nil {
 		return fmt.Errorf("head of checkpoint %s: %w", h.Generation, err)
 	}
 	e.generation = h.Generation

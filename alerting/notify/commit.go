@@ -24,7 +24,7 @@ type position struct {
 
 const positionVersion = 1
 
-// commit stores changes in pieces of at most maxWrites writes. at gives the
+// commit stores changes in pieces that fit one commit each. at gives the
 // position after the first n of them, end is the batch after the last.
 func (e *Evaluator) commit(ctx context.Context, changes []alerting.Change, at func(n int) (uint64, int), end uint64) error {
 	for n := 0; n < len(changes); {
@@ -43,40 +43,81 @@ func (e *Evaluator) commit(ctx context.Context, changes []alerting.Change, at fu
 	return nil
 }
 
-// piece makes the writes of as many changes as fit one commit. Of several
-// changes of one incident only the last is written.
+// piece makes the writes of as many changes as fit one commit, and returns how
+// many these are. Of several changes of one incident only the last is written.
 func (e *Evaluator) piece(changes []alerting.Change) (writes []Write, latest []alerting.Incident, took int) {
+	type part struct {
+		incident alerting.Incident
+		writes   []Write
+		bytes    int
+	}
+	var parts []part
 	index := map[string]int{}
-	size := 1 // the position
+	count, bytes := 1, 0 // the position
 	for _, c := range changes {
-		need := 1 + len(e.recipients(c.Incident))
-		k, again := index[c.Incident.ID]
-		if again {
-			need -= 1 + len(e.recipients(latest[k]))
+		p := part{incident: c.Incident, writes: e.writes(c.Incident)}
+		for _, w := range p.writes {
+			p.bytes += w.size()
 		}
-		if size+need > maxWrites && took > 0 {
+		k, again := index[c.Incident.ID]
+		if !again {
+			k, parts = len(parts), append(parts, part{})
+		}
+		count += len(p.writes) - len(parts[k].writes)
+		bytes += p.bytes - parts[k].bytes
+		if took > 0 && (count > maxWrites || bytes > maxBytes) {
 			break
 		}
-		size += need
+		index[c.Incident.ID], parts[k] = k, p
 		took++
-		if again {
-			latest[k] = c.Incident
-			continue
-		}
-		index[c.Incident.ID] = len(latest)
-		latest = append(latest, c.Incident)
 	}
-	for _, i := range latest {
-		b, err := json.Marshal(i)
-		if err != nil {
-			panic(err) // plain data: cannot be
-		}
-		writes = append(writes, Write{Key: []string{keyIncident, i.ID}, Value: b})
-		for _, name := range e.recipients(i) {
-			writes = append(writes, Write{Key: []string{keyOutbox, name, i.ID}, Value: b})
+	for _, p := range parts {
+		if len(p.writes) > 0 {
+			writes, latest = append(writes, p.writes...), append(latest, p.incident)
 		}
 	}
 	return writes, latest, took
+}
+
+// writes makes the writes of one incident: the same bytes for itself and for
+// the outbox of everyone who is to tell it.
+func (e *Evaluator) writes(i alerting.Incident) []Write {
+	names := e.recipients(i)
+	value := fit(i, min(maxIncident, maxBytes/(len(names)+1)-1<<10))
+	writes := []Write{{Key: []string{keyIncident, i.ID}, Value: value}}
+	for _, name := range names {
+		writes = append(writes, Write{Key: []string{keyOutbox, name, i.ID}, Value: value})
+	}
+	return writes
+}
+
+// fit encodes i in at most limit bytes. What is too much loses names of checks
+// first and findings then, from the end: people are told of it nevertheless.
+func fit(i alerting.Incident, limit int) []byte {
+	for names := 50; ; names /= 2 {
+		b := encode(i)
+		if len(b) <= limit || len(i.Findings) == 0 {
+			return b
+		}
+		i.Findings = slices.Clone(i.Findings)
+		if names == 0 {
+			i.Findings = i.Findings[:len(i.Findings)/2]
+		}
+		for k := range i.Findings {
+			f := &i.Findings[k]
+			cut := min(names, len(f.Checks))
+			f.Checks, f.More = f.Checks[:cut], f.More+len(f.Checks)-cut
+		}
+	}
+}
+
+// encode encodes plain data, which cannot fail.
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
 
 // recipients names the notifiers that are to tell i: those of its route and
@@ -91,10 +132,7 @@ func (e *Evaluator) recipients(i alerting.Incident) []string {
 // the engine cannot step back. A commit whose answer was lost is recognised by
 // its position.
 func (e *Evaluator) put(ctx context.Context, writes []Write, to position) error {
-	value, err := json.Marshal(to)
-	if err != nil {
-		panic(err) // plain data: cannot be
-	}
+	value := encode(to)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		seen, rev, err := e.committed(ctx)
 		switch {

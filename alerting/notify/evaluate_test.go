@@ -415,6 +415,44 @@ func faultAt(t *testing.T, run func(*testing.T, *memStore) *evaluation, at int, 
 	e.stop(t)
 }
 
+// Incidents too large to be stored lose names, not their news.
+func TestEvaluatorLarge(t *testing.T) {
+	for _, c := range []struct {
+		notifiers, findings, check int
+	}{{3, 60, 60}, {3, 200, 400}, {40, 60, 60}, {800, 3, 10}} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			i := opened("ws", time.Unix(6000, 0))
+			for range 50 {
+				i.Findings[0].Checks = append(i.Findings[0].Checks, strings.Repeat("x", c.check))
+			}
+			for range c.findings {
+				i.Findings = append(i.Findings, i.Findings[0])
+			}
+			store := newMemStore()
+			e := NewEvaluator(EvaluatorConfig{Engine: newRules(), Store: store, Logger: logger(t), Route: func(alerting.Incident) []string {
+				var names []string
+				for k := range c.notifiers {
+					names = append(names, fmt.Sprint("notifier", k))
+				}
+				return names
+			}})
+			changes := []alerting.Change{{Incident: i}, {Incident: then(i, "also", i.Since)}, {Incident: opened("other", i.Since)}}
+			if err := e.commit(t.Context(), changes, func(n int) (uint64, int) { return 1, n }, 2); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range [][]string{{keyIncident, "ws"}, {keyOutbox, "notifier1", "ws"}} {
+				got, ok := stored[alerting.Incident](t, store, key...)
+				if !ok || got.Version != 2 || got.Changed != "also" {
+					t.Errorf("%q: %t, version %d", key, ok, got.Version)
+				}
+				if f := i.Findings[0]; len(got.Findings) > 0 && len(got.Findings[0].Checks)+got.Findings[0].More != len(f.Checks)+f.More {
+					t.Errorf("%q: %d checks and %d more, want %d together", key, len(got.Findings[0].Checks), got.Findings[0].More, len(f.Checks))
+				}
+			}
+		})
+	}
+}
+
 // Two programs on one store: the second to commit gives up.
 func TestEvaluatorRival(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -532,6 +570,29 @@ func TestEvaluatorCheckpoints(t *testing.T) {
 		e = evaluate(t, log, store)
 		if e.rules.restored != 0 || e.rules.Bad["a"] != 10 {
 			t.Errorf("restored %d times, %d bad results, want a damaged checkpoint left alone and the log stepped again", e.rules.restored, e.rules.Bad["a"])
+		}
+		e.stop(t)
+	})
+}
+
+// A crash in the middle of a checkpoint leaves the one before as it was.
+func TestEvaluatorCheckpointTorn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t0 := time.Unix(6000, 0)
+		log, store := newMemLog(entries(t0, "a-"), tick(t0.Add(time.Minute))), newMemStore()
+		evaluate(t, log, store).stop(t)
+		store.before = func(writes []Write) error {
+			if slices.Equal(writes[0].Key, []string{keyCheckpoint, "head"}) {
+				return errDisk
+			}
+			return nil
+		}
+		e := evaluate(t, log, store)
+		log.append(entries(t0.Add(2*time.Minute), "a-")...)
+		e.stop(t)
+		e = evaluate(t, log, store)
+		if e.rules.restored != 1 || e.rules.Bad["a"] != 2 {
+			t.Errorf("restored %d times, want the checkpoint before", e.rules.restored)
 		}
 		e.stop(t)
 	})

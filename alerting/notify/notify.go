@@ -106,14 +106,28 @@ type Write struct {
 // nothing of the commit was stored.
 var ErrConflict = errors.New("the record was changed by another writer")
 
-// maxWrites is the most writes that one Commit may have.
-const maxWrites = 900
+// The most that one Commit may have: writes, and bytes in their keys and
+// values. The store's own limit is 512 KiB; the rest is for how it escapes keys.
+const (
+	maxWrites   = 900
+	maxBytes    = 448 << 10
+	maxIncident = 128 << 10 // one incident, stored once and once more for everyone who tells it
+)
+
+// size is how many bytes w adds to a commit at most.
+func (w Write) size() int {
+	n := len(w.Value)
+	for _, k := range w.Key {
+		n += 3*len(k) + 1
+	}
+	return n
+}
 
 // Store is the durable state that this package needs.
 type Store interface {
 	// Commit stores all writes or none. errors.Is(err, ErrConflict) tells that
 	// a Rev did not hold; after any other error it is not known whether the
-	// writes were stored.
+	// writes were stored. There are at most 900 writes of 512 KiB together.
 	Commit(ctx context.Context, writes ...Write) error
 	// List returns the records strictly below prefix.
 	List(ctx context.Context, prefix ...string) ([]Record, error)

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -103,8 +104,11 @@ func slackOurs(m slack.Message, incident, part string) (version int, severity st
 // look-up that may work later, and nil if the message is to be sent anyway.
 func (s *slackBot) unreadable(what string, i alerting.Incident, err error, attempts int) error {
 	failed := s.failed(what, err)
-	transient := slackSays(err, "internal_error", "fatal_error", "service_unavailable", "request_timeout",
-		"ratelimited", "rate_limited", "team_added_to_org")
+	if _, limited := errors.AsType[*LaterError](failed); limited && attempts < patience+2 {
+		// The limit is that of looking up: it is no reason to hold up other incidents.
+		return fmt.Errorf("looking whether it was told: %s", failed.Error())
+	}
+	transient := slackSays(err, "internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org")
 	if attempts < patience && (transient || !slackAnswered(failed)) {
 		return fmt.Errorf("looking whether it was told: %w", failed)
 	}

@@ -44,11 +44,38 @@ func slackNotifier(t *testing.T, s *slacktest.Server, change ...func(*Slack)) No
 	return settings.Notifier(Env{Log: logger(t)})
 }
 
-// quick bounds a request that is going to hang.
-func quick(t *testing.T) context.Context {
+// during returns a context for a request that meets f: if it is going to hang
+// the context ends soon.
+func during(t *testing.T, f slacktest.Fault) context.Context {
+	if !f.Hang {
+		return t.Context()
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// lose makes an attempt that meets f, whose outcome is therefore not known.
+func lose(t *testing.T, s *slacktest.Server, f slacktest.Fault, n Notifier, i alerting.Incident, told *Receipt) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if f.Hang { // until it has got there
+		calls, messages := s.Calls(f.Method), len(s.Messages())
+		go func() {
+			_, _ = s.Wait(ctx, func(m []slacktest.Message) bool {
+				return s.Calls(f.Method) > calls && (!f.Done || len(m) > messages)
+			})
+			cancel()
+		}()
+	}
+	s.Inject(f)
+	_, err := n.Notify(ctx, Message{Incident: i}, told)
+	_, permanent := errors.AsType[*PermanentError](err)
+	_, later := errors.AsType[*LaterError](err)
+	if err == nil || permanent || later {
+		t.Fatalf("error %v, want one that leaves the outcome open", err)
+	}
 }
 
 // tell makes one attempt that must work.
@@ -182,6 +209,8 @@ func lost(method string) map[string]slacktest.Fault {
 	}
 }
 
+func dropped() slacktest.Fault { return lost("chat.postMessage")["drop"] }
+
 // Whatever is not known to have arrived is looked up before it is sent again.
 func TestSlackUnknownOutcome(t *testing.T) {
 	for _, arrived := range []bool{true, false} {
@@ -193,13 +222,7 @@ func TestSlackUnknownOutcome(t *testing.T) {
 				now := time.Now()
 				attempt := func(i alerting.Incident, told *Receipt) *Receipt {
 					t.Helper()
-					s.Inject(fault)
-					_, err := n.Notify(quick(t), Message{Incident: i}, told)
-					var permanent *PermanentError
-					var later *LaterError
-					if err == nil || errors.As(err, &permanent) || errors.As(err, &later) {
-						t.Fatalf("error %v, want one that leaves the outcome open", err)
-					}
+					lose(t, s, fault, n, i, told)
 					return tell(t, n, i, pending(told, 1))
 				}
 				s.Say("somebody says something")
@@ -228,11 +251,8 @@ func TestSlackAdoptsOlderVersion(t *testing.T) {
 	s := startSlack(t)
 	n := slackNotifier(t, s)
 	now := time.Now()
-	s.Inject(slacktest.Fault{Method: "chat.postMessage", Times: 1, Done: true, Drop: true})
 	i := opened("ws", now)
-	if _, err := n.Notify(t.Context(), Message{Incident: i}, nil); err == nil {
-		t.Fatal("no error")
-	}
+	lose(t, s, dropped(), n, i, nil)
 	for range 250 { // more than a page of the history
 		s.Say("chatter")
 	}
@@ -256,10 +276,7 @@ func TestSlackHistoryForbidden(t *testing.T) {
 			n := slackNotifier(t, s)
 			now := time.Now()
 			i := opened("ws", now)
-			s.Inject(slacktest.Fault{Method: "chat.postMessage", Times: 1, Done: true, Drop: true})
-			if _, err := n.Notify(t.Context(), Message{Incident: i}, nil); err == nil {
-				t.Fatal("no error")
-			}
+			lose(t, s, dropped(), n, i, nil)
 			told := tell(t, n, i, pending(nil, 1))
 			expectShape(t, s, "root", "root")
 			tell(t, n, then(i, "also", now), pending(told, 1))
@@ -274,11 +291,12 @@ func TestSlackLookUpFails(t *testing.T) {
 	n := slackNotifier(t, s)
 	i := opened("ws", time.Now())
 	for attempts := 1; attempts < patience; attempts++ {
-		for _, f := range []slacktest.Fault{{Status: 503}, {Code: "internal_error"}, {Drop: true}} {
+		for _, f := range []slacktest.Fault{{Status: 503}, {Code: "internal_error"}, {Drop: true}, {Status: 429, Header: http.Header{"Retry-After": {"60"}}}} {
 			f.Method, f.Times = "conversations.history", 1
 			s.Inject(f)
-			if _, err := n.Notify(t.Context(), Message{Incident: i}, pending(nil, attempts)); err == nil {
-				t.Fatal("no error")
+			_, err := n.Notify(t.Context(), Message{Incident: i}, pending(nil, attempts))
+			if _, later := errors.AsType[*LaterError](err); err == nil || later {
+				t.Fatalf("error %v, want one that holds up no other incident", err)
 			}
 		}
 	}
@@ -296,10 +314,7 @@ func TestSlackMessageGone(t *testing.T) {
 	told := tell(t, n, i, nil)
 	s.Delete(told.IDs["ts"])
 	i = then(i, "also: slow", now)
-	s.Inject(slacktest.Fault{Method: "chat.postMessage", Times: 1, Done: true, Drop: true})
-	if _, err := n.Notify(t.Context(), Message{Incident: i}, told); err == nil {
-		t.Fatal("no error")
-	}
+	lose(t, s, dropped(), n, i, told)
 	told = tell(t, n, i, pending(told, 1)) // finds the new one
 	i = resolved(i, now, now.Add(time.Minute))
 	tell(t, n, i, told)
@@ -386,19 +401,13 @@ func TestSlackChannelByName(t *testing.T) {
 	now := time.Now()
 	a := opened("a", now)
 	// No id is known yet: the message may be repeated.
-	s.Inject(slacktest.Fault{Method: "chat.postMessage", Times: 1, Done: true, Drop: true})
-	if _, err := n.Notify(t.Context(), Message{Incident: a}, nil); err == nil {
-		t.Fatal("no error")
-	}
+	lose(t, s, dropped(), n, a, nil)
 	told := tell(t, n, a, pending(nil, 1))
 	tell(t, n, then(a, "also", now), told)
 	expectShape(t, s, "root", "root edited 1", "  reply")
 	// From the first answer on it is.
 	b := opened("b", now)
-	s.Inject(slacktest.Fault{Method: "chat.postMessage", Times: 1, Done: true, Drop: true})
-	if _, err := n.Notify(t.Context(), Message{Incident: b}, nil); err == nil {
-		t.Fatal("no error")
-	}
+	lose(t, s, dropped(), n, b, nil)
 	tell(t, n, b, pending(nil, 1))
 	expectShape(t, s, "root", "root edited 1", "  reply", "root")
 }
@@ -456,7 +465,7 @@ func TestSlackErrors(t *testing.T) {
 			s := startSlack(t)
 			n := slackNotifier(t, s)
 			s.Inject(c.fault)
-			_, err := n.Notify(quick(t), Message{Incident: opened("ws", time.Now())}, nil)
+			_, err := n.Notify(during(t, c.fault), Message{Incident: opened("ws", time.Now())}, nil)
 			if err == nil {
 				t.Fatal("no error")
 			}

@@ -45,10 +45,7 @@ func TestSlackWebhookUnknownOutcome(t *testing.T) {
 			s := startSlack(t)
 			n := webhook(t, s)
 			i := opened("ws", time.Now())
-			s.Inject(fault)
-			if _, err := n.Notify(quick(t), Message{Incident: i}, nil); err == nil {
-				t.Fatal("no error")
-			}
+			lose(t, s, fault, n, i, nil)
 			tell(t, n, i, pending(nil, 1))
 			expectShape(t, s, "root", "root")
 		})
@@ -92,7 +89,7 @@ func TestSlackWebhookErrors(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s.Inject(c.fault)
 			defer s.Heal()
-			_, err := n.Notify(quick(t), Message{Incident: opened("ws", time.Now())}, nil)
+			_, err := n.Notify(during(t, c.fault), Message{Incident: opened("ws", time.Now())}, nil)
 			if err == nil {
 				t.Fatal("no error")
 			}

@@ -53,14 +53,14 @@ func (s *memStore) Commit(ctx context.Context, writes ...Write) error {
 	if len(writes) == 0 || len(writes) > 900 {
 		return fmt.Errorf("%d writes in a commit, want 1 to 900", len(writes))
 	}
-	seen := map[string]bool{}
+	seen, size := map[string]bool{}, 0
 	for _, w := range writes {
+		if size += len(path(w.Key)) + len(w.Value); size > 512<<10 {
+			return fmt.Errorf("more than 512 KiB in a commit of %d writes", len(writes))
+		}
 		k := path(w.Key)
 		if seen[k] {
 			return fmt.Errorf("two writes of %q in a commit", w.Key)
-		}
-		if len(w.Value) > 512<<10 {
-			return fmt.Errorf("%d bytes in %q", len(w.Value), w.Key)
 		}
 		seen[k] = true
 	}

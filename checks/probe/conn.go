@@ -129,7 +129,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 // is no Failure: it may have answered before, which ReadHead finds out.
 func (c *Conn) Send(b []byte) *Failure {
 	c.got, c.record, c.rerr = 0, c.record[:0], nil
-	_, err := c.Conn.Write(b)
+	_, err := c.Write(b)
 	c.sent = time.Now()
 	if err == nil || closed(err) {
 		return nil

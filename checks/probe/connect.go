@@ -37,16 +37,23 @@ func (c *Conn) connect(ctx context.Context, t *Target, addrs []netip.Addr) (net.
 	c.tried = c.triedBuf[:0]
 	var conn net.Conn
 	first, second := families(addrs)
-	if len(second) == 0 {
-		conn, c.tried = c.dialAll(ctx, t, first, c.tried)
+	if len(second) == 0 || isLocalhost(t.name) {
+		conn, c.tried = c.dialAll(ctx, t, addrs, c.tried)
 	} else {
 		conn = c.dialBoth(ctx, t, first, second)
 	}
 	c.Phases.Connect = time.Since(start)
 	if conn == nil {
-		return nil, c.connectFailure(t)
+		return nil, c.connectFailure()
 	}
 	return conn, nil
+}
+
+// isLocalhost says whether name is one of RFC 6761 §6.3. It stands for both
+// loopback addresses whatever listens there: that is no broken family.
+func isLocalhost(name string) bool {
+	name = strings.TrimSuffix(name, ".")
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
 // families splits addrs by IP family, keeping their order.
@@ -162,14 +169,14 @@ func (c *Conn) collect() {
 		return
 	}
 	r := <-o.result
-	inTime := !o.timer.Stop() // the budget was used up, not cut short
+	full := !o.timer.Stop() && c.ctx.Err() == nil // it had all of its budget
 	o.cancel()
 	o.done = true
 	if r.conn != nil {
 		_ = r.conn.Close()
 	}
 	for i := range r.tried {
-		r.tried[i].cut = r.tried[i].cut && !(inTime && c.ctx.Err() == nil)
+		r.tried[i].cut = r.tried[i].cut && !full
 	}
 	c.tried = append(c.tried, r.tried...)
 	if r.conn == nil {
@@ -210,7 +217,7 @@ func brokenReason(log []tried) string {
 
 // connectFailure names a failure on all addresses. The first address decides,
 // unless its failure is about us and another one's is not.
-func (c *Conn) connectFailure(t *Target) *Failure {
+func (c *Conn) connectFailure() *Failure {
 	class, err := Class(""), error(nil)
 	for _, a := range c.tried {
 		if k := connectClass(a); class == "" || class.Status() == Unknown && k.Status() != Unknown {
@@ -221,7 +228,7 @@ func (c *Conn) connectFailure(t *Target) *Failure {
 	if class == OwnNetwork {
 		reason += ": this machine cannot send there"
 	}
-	return c.fail(class, stageOf(class, StageConnect), reason, err)
+	return c.Fail(class, stageOf(class, StageConnect), reason, err)
 }
 
 // connectClass names the failure on one address. Only what is provably local is

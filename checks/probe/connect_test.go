@@ -164,6 +164,21 @@ func TestFamilyBroken(t *testing.T) {
 	})
 }
 
+func TestLocalhostIsNoBrokenFamily(t *testing.T) {
+	addr := serve(t, answer(okAnswer))
+	n := testNetwork()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	c, f := n.Dial(ctx, target(t, n, "http://localhost:"+port(addr)+"/", Connection{}))
+	if f != nil {
+		t.Fatal(f.Reason)
+	}
+	defer c.Close()
+	if b := c.FamilyBroken(); b != "" || c.other != nil {
+		t.Errorf("broken: %q", b)
+	}
+}
+
 func TestBrokenFamilyNeedsProof(t *testing.T) {
 	v6, v4 := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1")
 	timeout := os.ErrDeadlineExceeded
@@ -293,7 +308,7 @@ func TestPerHostLimit(t *testing.T) {
 	if f := c.Send([]byte("GET / HTTP/1.1\r\n\r\n")); f != nil {
 		t.Fatal(f.Reason)
 	}
-	_, f = c.ReadHead("GET")
+	_, f = c.ReadHead("GET") //nolint:bodyclose // the connection is closed
 	wantFailure(t, f, Late, StageMonitor, "waited", "no answer")
 	_ = c.Close()
 	_ = c.Close() // frees one place only

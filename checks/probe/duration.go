@@ -1,12 +1,11 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // Duration is a setting that is written with its unit: 500ms, 10s, 1m30s, 12h, 2d.
@@ -63,7 +62,7 @@ func (d Duration) String() string {
 // MarshalText returns d as text, for YAML and JSON.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads d from text.
+// UnmarshalText reads d from text: what ParseDuration reads.
 func (d *Duration) UnmarshalText(b []byte) error {
 	v, err := ParseDuration(string(b))
 	if err != nil {
@@ -73,40 +72,29 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// UnmarshalYAML reads d from a YAML scalar. Its errors name the line and do not
-// end the decoding, so that all of a file's errors are reported at once.
-func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
-	if n.Kind != yaml.ScalarNode {
-		return typeError(n, "this is no duration, want one such as 10s")
+// UnmarshalYAML reads d from a YAML scalar.
+func (d *Duration) UnmarshalYAML(decode func(any) error) error {
+	var text string
+	if decode(&text) != nil {
+		return errors.New("this is no duration, want one such as 10s")
 	}
-	if err := d.UnmarshalText([]byte(n.Value)); err != nil {
-		return typeError(n, err.Error())
-	}
-	return nil
+	return d.UnmarshalText([]byte(text))
 }
 
 // List is a setting that is one text or a list of texts.
 type List []string
 
 // UnmarshalYAML reads one scalar, or a sequence of scalars.
-func (l *List) UnmarshalYAML(n *yaml.Node) error {
-	*l = nil
-	items := []*yaml.Node{n}
-	if n.Kind == yaml.SequenceNode {
-		items = n.Content
+func (l *List) UnmarshalYAML(decode func(any) error) error {
+	var one string
+	if decode(&one) == nil {
+		*l = List{one}
+		return nil
 	}
-	for _, i := range items {
-		if i.Kind == yaml.AliasNode {
-			i = i.Alias
-		}
-		if i.Kind != yaml.ScalarNode || i.Tag == "!!null" {
-			return typeError(i, "this is no text, want one text or a list of texts")
-		}
-		*l = append(*l, i.Value)
+	var many []string
+	if decode(&many) != nil {
+		return errors.New("this is no text, want one text or a list of texts")
 	}
+	*l = many
 	return nil
-}
-
-func typeError(n *yaml.Node, text string) error {
-	return &yaml.TypeError{Errors: []string{"line " + strconv.Itoa(n.Line) + ": " + text}}
 }

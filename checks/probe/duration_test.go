@@ -71,10 +71,14 @@ func TestDurationAndListInYAML(t *testing.T) {
 	if j, err := json.Marshal(got.B); err != nil || string(j) != `"2d"` {
 		t.Errorf("as JSON %s, %v", j, err)
 	}
-	err = yaml.Unmarshal([]byte("a: 10\nb: {x: 1}\nl: {x: 1}\nm: [[1]]\n"), &got)
-	for _, text := range []string{`line 1: "10" has no unit`, "line 2: this is no duration", "line 3: this is no text", "line 4: this is no text"} {
-		if err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("error %v does not hold %q", err, text)
+	for in, want := range map[string]string{
+		"a: 10":     `"10" has no unit`,
+		"b: -5s":    `"-5s" is negative`,
+		"l: {x: 1}": "this is no text, want one text or a list of texts",
+		"m: [[1]]":  "this is no text, want one text or a list of texts",
+	} {
+		if err := yaml.Unmarshal([]byte(in), &got); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v does not hold %q", in, err, want)
 		}
 	}
 }

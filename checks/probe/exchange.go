@@ -163,7 +163,7 @@ func (n *Network) Exchange(ctx context.Context, q *Request) (*Response, *Failure
 	}
 	if f = c.Send(q.wire); f == nil {
 		var r *http.Response
-		if r, f = c.ReadHead(q.Method); f == nil {
+		if r, f = c.ReadHead(q.Method); f == nil { //nolint:bodyclose,contextcheck // Response.Close closes the connection, which keeps the ctx of its Dial
 			return &Response{Response: r, Conn: c, end: time.Now()}, nil
 		}
 	}
@@ -218,13 +218,13 @@ func (c *Conn) bodyFailure(r *Response, err error, decoded, wire, limit int) *Fa
 		if wire != decoded {
 			how = fmt.Sprintf(" (%d bytes as sent)", wire)
 		}
-		return c.fail(BodyTooLarge, StageBody, fmt.Sprintf("the body has more than %d bytes%s", limit, how), err)
+		return c.Fail(BodyTooLarge, StageBody, fmt.Sprintf("the body has more than %d bytes%s", limit, how), err)
 	case isTimeout(err):
-		return c.fail(BodyTimeout, StageBody, fmt.Sprintf("the body did not end in %s, %d%s bytes came", c.spent(), wire, of), err)
+		return c.Fail(BodyTimeout, StageBody, fmt.Sprintf("the body did not end in %s, %d%s bytes came", c.spent(), wire, of), err)
 	case closed(err) && (c.rerr != nil && closed(c.rerr)):
-		return c.fail(Dropped, StageBody, fmt.Sprintf("the connection ended after %d%s bytes of the body (%s)", wire, of, ending(err)), err)
+		return c.Fail(Dropped, StageBody, fmt.Sprintf("the connection ended after %d%s bytes of the body (%s)", wire, of, ending(err)), err)
 	}
-	return c.fail(BadPayload, StageBody, fmt.Sprintf("the body is not what its header fields say: %s", cause(err)), err)
+	return c.Fail(BadPayload, StageBody, fmt.Sprintf("the body is not what its header fields say: %s", cause(err)), err)
 }
 
 var errBodyTooLarge = errors.New("body too large")

@@ -37,10 +37,6 @@ const MeasureCertDays = "certificate_days_left"
 // If the ctx of Dial was cancelled the class becomes Interrupted. If err is a
 // timeout, and waiting for a place took most of the time, it becomes Late.
 func (c *Conn) Fail(class Class, stage Stage, reason string, err error) *Failure {
-	return c.fail(class, stage, reason, err)
-}
-
-func (c *Conn) fail(class Class, stage Stage, reason string, err error) *Failure {
 	f := &Failure{Class: class, Stage: stage, Reason: reason, Err: err, Phases: c.Phases, First: c.record}
 	if errors.Is(c.ctx.Err(), context.Canceled) {
 		f.Class, f.Stage = Interrupted, StageMonitor

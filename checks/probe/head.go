@@ -41,7 +41,7 @@ func (c *Conn) headFailure(err error) *Failure {
 		err = errHeadTooLarge
 	}
 	if class, reason := alertClass(err, c.certAsked, c.tls != nil && len(c.t.tls.Certificates) > 0); class != "" {
-		return c.fail(class, StageTLS, reason, err)
+		return c.Fail(class, StageTLS, reason, err)
 	}
 	class, stage, reason := ClassifyHead(err, c.record, c.tls != nil)
 	switch {
@@ -53,5 +53,5 @@ func (c *Conn) headFailure(err error) *Failure {
 		class, stage = TLSALPN, StageTLS
 		reason = "the server speaks HTTP/2 only, want HTTP/1.1: " + reason
 	}
-	return c.fail(class, stage, reason, err)
+	return c.Fail(class, stage, reason, err)
 }

@@ -130,7 +130,7 @@ func TestEndlessHeadIsNotRead(t *testing.T) {
 	if f := c.Send([]byte("GET / HTTP/1.1\r\n\r\n")); f != nil {
 		t.Fatal(f.Reason)
 	}
-	_, f = c.ReadHead("GET")
+	_, f = c.ReadHead("GET") //nolint:bodyclose // the connection is closed
 	wantFailure(t, f, NotHTTP, StageHandshake, "larger than 64 KiB")
 	if c.got != MaxHead || len(c.Recorded()) > maxRecord {
 		t.Errorf("%d bytes were read and %d kept, want %d and at most %d", c.got, len(c.Recorded()), MaxHead, maxRecord)
@@ -160,7 +160,7 @@ func TestSwitchingProtocolsIsAnAnswer(t *testing.T) {
 	if f := c.Send(AppendHead(nil, "GET", tg.URL, []Field{{"Host", tg.Host}})); f != nil {
 		t.Fatal(f.Reason)
 	}
-	resp, f := c.ReadHead("GET")
+	resp, f := c.ReadHead("GET") //nolint:bodyclose // the connection is closed
 	if f != nil || resp.StatusCode != 101 {
 		t.Fatalf("%+v", f)
 	}
@@ -181,7 +181,7 @@ func TestCancelUnblocksARead(t *testing.T) {
 	}
 	defer c.Close()
 	time.AfterFunc(30*time.Millisecond, cancel)
-	_, f = c.ReadHead("GET")
+	_, f = c.ReadHead("GET") //nolint:bodyclose // the connection is closed
 	wantFailure(t, f, Interrupted, StageMonitor)
 	// A deadline that is set afterwards does not revive it.
 	_ = c.SetReadDeadline(time.Now().Add(time.Hour))
@@ -248,7 +248,7 @@ func FuzzHead(f *testing.F) {
 		if f := c.Send([]byte("GET / HTTP/1.1\r\n\r\n")); f != nil {
 			t.Fatal(f.Reason)
 		}
-		resp, fail := c.ReadHead(http.MethodGet)
+		resp, fail := c.ReadHead(http.MethodGet) //nolint:bodyclose // the connection is closed
 		if fail == nil {
 			r := &Response{Response: resp, Conn: c}
 			var body []byte

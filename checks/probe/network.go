@@ -156,14 +156,14 @@ func (c *Conn) open(ctx context.Context) *Failure {
 		return f
 	}
 	if f == nil {
-		f = c.connectThrough(c.t)
+		f = c.connectThrough() //nolint:contextcheck // a connection keeps the ctx of its Dial
 	}
 	if f != nil {
 		return f.ofProxy(via)
 	}
 	c.tls, c.chainEnds = nil, time.Time{} // those of the proxy
 	if c.t.Secure {
-		return c.handshake(c.t)
+		return c.handshake(ctx, c.t)
 	}
 	return nil
 }
@@ -181,7 +181,7 @@ func (c *Conn) reach(ctx context.Context, t *Target) *Failure {
 	}
 	c.attach(ctx, raw)
 	if t.Secure {
-		return c.handshake(t)
+		return c.handshake(ctx, t)
 	}
 	return nil
 }

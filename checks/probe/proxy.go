@@ -12,10 +12,10 @@ import (
 // errBehindProxy says that a proxy works and could not reach the target.
 var errBehindProxy = errors.New("the proxy cannot reach the target")
 
-// connectThrough asks the proxy that c is connected to for a tunnel to t
-// (CONNECT, RFC 9110 §9.3.6).
-func (c *Conn) connectThrough(t *Target) *Failure {
-	via := t.proxy
+// connectThrough asks the proxy that c is connected to for a tunnel to the
+// target (CONNECT, RFC 9110 §9.3.6).
+func (c *Conn) connectThrough() *Failure {
+	t, via := c.t, c.t.proxy
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "CONNECT %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\n", t.Addr, t.Addr, c.n.agent)
 	if via.proxyAuth != "" {
@@ -25,7 +25,7 @@ func (c *Conn) connectThrough(t *Target) *Failure {
 	if f := c.Send(b.Bytes()); f != nil {
 		return f
 	}
-	resp, f := c.ReadHead(http.MethodConnect)
+	resp, f := c.ReadHead(http.MethodConnect) //nolint:bodyclose // its body is the tunnel
 	if f != nil {
 		return f
 	}
@@ -41,11 +41,11 @@ func (c *Conn) connectThrough(t *Target) *Failure {
 	reason := fmt.Sprintf("status %s for CONNECT %s, want 200", strings.TrimSpace(resp.Status), t.Addr)
 	switch resp.StatusCode {
 	case http.StatusBadGateway, http.StatusServiceUnavailable:
-		return c.fail(ConnectError, StageConnect, reason, errBehindProxy)
+		return c.Fail(ConnectError, StageConnect, reason, errBehindProxy)
 	case http.StatusGatewayTimeout:
-		return c.fail(ConnectTimeout, StageConnect, reason, errBehindProxy)
+		return c.Fail(ConnectTimeout, StageConnect, reason, errBehindProxy)
 	}
-	return c.fail(OwnNetwork, StageMonitor, reason, nil)
+	return c.Fail(OwnNetwork, StageMonitor, reason, nil)
 }
 
 // unreadConn is a connection of which some bytes were read already.

@@ -35,7 +35,7 @@ func (c *Conn) resolve(ctx context.Context, t *Target, addrs []netip.Addr) ([]ne
 	c.Phases.DNS = time.Since(start)
 	if err != nil || len(found) == 0 {
 		class, reason := w.classify(err, t, short(c.Phases.DNS))
-		return nil, c.fail(class, stageOf(class, StageDNS), reason, err)
+		return nil, c.Fail(class, stageOf(class, StageDNS), reason, err)
 	}
 	var n4, n6 int
 	for _, ip := range found {
@@ -127,7 +127,8 @@ func (w *dnsWatch) classify(err error, t *Target, spent string) (Class, string) 
 		return FDLimit, fmt.Sprintf("no file descriptor left to resolve %s", t.name)
 	}
 	rcode, seen := w.rcode(t.name)
-	if de, ok := errors.AsType[*net.DNSError](err); ok && de.IsTimeout && !seen || errors.Is(err, context.DeadlineExceeded) {
+	// An empty answer for one family says nothing while the other is waited for.
+	if isTimeout(err) && (!seen || rcode == dnsmessage.RCodeSuccess) {
 		return DNSTimeout, fmt.Sprintf("no answer from %s for %s in %s", server, t.name, spent)
 	}
 	switch {

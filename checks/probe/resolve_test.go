@@ -20,6 +20,11 @@ func TestDNSFailures(t *testing.T) {
 				return &dnsAnswer{rcode: dnsmessage.RCodeServerFailure}
 			}
 			return &dnsAnswer{}
+		case "slow6.test":
+			if kind == dnsmessage.TypeAAAA {
+				return nil
+			}
+			return &dnsAnswer{}
 		case "servfail.test":
 			return &dnsAnswer{rcode: dnsmessage.RCodeServerFailure}
 		case "refused.test":
@@ -39,6 +44,7 @@ func TestDNSFailures(t *testing.T) {
 		{"nodata", "onlytxt.test", dns, "", DNSNoData, "no A or AAAA record|" + dns},
 		{"nodata of one family", "onlya.test", dns, "6", DNSNoData, "no AAAA record"},
 		{"one family broken", "halfbroken.test", dns, "", DNSError, "SERVFAIL"},
+		{"one family silent", "slow6.test", dns, "", DNSTimeout, "no answer from " + dns},
 		{"servfail", "servfail.test", dns, "", DNSError, "SERVFAIL from " + dns + "|servfail.test"},
 		{"refused", "refused.test", dns, "", DNSError, "REFUSED from " + dns},
 		{"not implemented", "notimp.test", dns, "", DNSError, "NOTIMP"},

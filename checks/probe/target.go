@@ -55,8 +55,7 @@ func ResolveURL(base *url.URL, raw string, schemes ...string) (*url.URL, error) 
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		var ue *url.Error
-		if errors.As(err, &ue) {
+		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err
 		}
 		return nil, fmt.Errorf("%s is no URL: %s", shown, clean.Line(err.Error()))

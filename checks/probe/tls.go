@@ -94,7 +94,7 @@ func readRoots(file string) (*x509.CertPool, error) {
 }
 
 // handshake does the TLS handshake for t on the connection as it is.
-func (c *Conn) handshake(t *Target) *Failure {
+func (c *Conn) handshake(ctx context.Context, t *Target) *Failure {
 	start := time.Now()
 	cfg := t.tls.Clone()
 	cfg.ServerName = t.serverName
@@ -110,14 +110,14 @@ func (c *Conn) handshake(t *Target) *Failure {
 	}
 	c.tls = tls.Client(c.Conn, cfg)
 	// attach has tied the connection to ctx already: the handshake need not.
-	err := c.tls.HandshakeContext(context.WithoutCancel(c.ctx))
+	err := c.tls.HandshakeContext(context.WithoutCancel(ctx))
 	c.Phases.TLS += time.Since(start)
 	if err == nil {
 		c.Conn = c.tls
 		return nil
 	}
 	class, reason := c.tlsClass(t, err)
-	return c.fail(class, stageOf(class, StageTLS), reason, err)
+	return c.Fail(class, stageOf(class, StageTLS), reason, err)
 }
 
 // verifyServer verifies the server's chain for t, or remembers that it did so
@@ -345,7 +345,7 @@ func (c *Conn) provesH2() bool {
 	if err != nil {
 		return false
 	}
-	defer raw.Close() //nolint:errcheck // nothing was written that could be lost
+	defer raw.Close()
 	cfg := c.t.tls.Clone()
 	cfg.ServerName, cfg.NextProtos, cfg.Certificates = c.t.serverName, []string{"h2"}, nil
 	conn := tls.Client(raw, cfg)

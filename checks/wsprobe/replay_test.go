@@ -318,7 +318,7 @@ func (c *recording) expectations() (all []Expect) {
 	for _, w := range want {
 		e := contains(w)
 		if c.Expect == probe.NoReply {
-			e.Within = 300 * time.Millisecond
+			e.Within = time.Second
 		}
 		all = append(all, e)
 	}
@@ -435,7 +435,7 @@ func (c *recording) probe(t *testing.T) probe.Outcome {
 	}
 	timeout := 20 * time.Second
 	if c.Expect == probe.HandshakeTimeout || c.Expect == probe.NoPong {
-		timeout = 500 * time.Millisecond
+		timeout = time.Second
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()

@@ -87,7 +87,7 @@ func TestInvestigate(t *testing.T) {
 			p := newProber(t, testNetwork(), u.String(), probe.Connection{}, headers, c.Sub, Options{})
 			timeout := 10 * time.Second
 			if c.Expect == probe.HandshakeTimeout {
-				timeout = time.Second
+				timeout = 2 * time.Second
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), timeout)
 			defer cancel()

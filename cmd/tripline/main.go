@@ -35,6 +35,7 @@ type cli struct {
 	Check       checkCmd       `cmd:"" help:"Run checks once, now, and print what they came to. Exit code 0: all up; 1: something is down; 2: could not check."`
 	Validate    validateCmd    `cmd:"" help:"Read the config file and print every error, or the plan: what runs when, which rules apply, who is told, what is off and why."`
 	Schema      schemaCmd      `cmd:"" help:"Print the JSON Schema of the config file."`
+	Reload      reloadCmd      `cmd:"" help:"Ask the running monitor to read its config file again; prints what changed."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask the running monitor's own /health; exit code 0 when it is ok (for container health checks)."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
@@ -44,14 +45,18 @@ type program struct {
 	stdout, stderr io.Writer
 	lookup         func(string) (string, bool) // environment
 	terminal       bool                        // stderr is a terminal: show progress
+	hangup         <-chan os.Signal            // asks for a reload
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
 	info, _ := os.Stderr.Stat()
 	p := program{
 		stdout: os.Stdout, stderr: os.Stderr, lookup: os.LookupEnv,
 		terminal: info != nil && info.Mode()&os.ModeCharDevice != 0,
+		hangup:   hangup,
 	}
 	code := p.main(ctx, os.Args[1:])
 	stop()

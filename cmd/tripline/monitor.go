@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,17 +26,51 @@ import (
 // terminal shows (console). The desks follow the outbox that the evaluator
 // commits. Nothing calls back.
 type monitor struct {
-	cfg       *config.Config
 	journal   *journal.Journal
 	log       *journal.Log[checks.Entry]
 	runner    *schedule.Runner
+	engine    *alerting.Engine // used by evaluator alone
 	evaluator *notify.Evaluator
-	desks     []*notify.Desk
+	desks     *desks
 	page      *web.State
 	console   *console
 	server    *web.Server
 	health    *health
+	reloader  *reloader
 	slog      *slog.Logger
+
+	mu      sync.Mutex
+	cfg     *config.Config // the one in force
+	warning string         // about the config file, for the page; "" if there is none
+}
+
+// config returns the config in force.
+func (m *monitor) config() *config.Config {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cfg
+}
+
+func (m *monitor) setConfig(c *config.Config) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cfg = c
+}
+
+// warn shows a warning about the config file; "" takes it back.
+func (m *monitor) warn(text string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.warning = text
+}
+
+func (m *monitor) warnings() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.warning == "" {
+		return nil
+	}
+	return []string{m.warning}
 }
 
 // bufferFor is how many entries the log may hold in memory while the disk
@@ -81,46 +116,39 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 	if err != nil {
 		return err
 	}
+	m.engine = alerting.NewEngine(m.cfg.Rules, m.cfg.Subjects)
 	m.evaluator = notify.NewEvaluator(notify.EvaluatorConfig{
-		Engine: alerting.NewEngine(m.cfg.Rules, m.cfg.Subjects), Log: entryLog{m.log}, Store: state{m.journal.State()},
-		Logger: m.slog, Route: m.route,
+		Engine: m.engine, Log: entryLog{m.log}, Store: state{m.journal.State()},
+		Logger: m.slog, Route: routeFor(m.cfg),
 	})
 	m.runner = schedule.New(schedule.Options{
-		Checks: m.cfg.Checks, Location: m.cfg.Location, Sink: m.log, Evidence: evidenceStore{m.journal}.put,
-		RunAtStart: true, Newest: newest, Log: m.slog,
+		Checks: m.cfg.Checks, Fingerprints: m.cfg.Fingerprints, Location: m.cfg.Location, Sink: m.log,
+		Evidence: evidenceStore{m.journal}.put, RunAtStart: true, Newest: newest, Log: m.slog,
 	})
-	m.buildDesks(p)
+	m.desks = &desks{
+		store: state{m.journal.State()}, evidence: evidenceStore{m.journal}.newest, link: m.link, out: p.stdout, log: m.slog,
+	}
 	m.console = newConsole(p.stdout)
 	m.health = &health{monitor: m}
 	m.page = web.NewState()
 	m.server = web.New(web.Options{
 		State: m.page, Version: versionString(), Environment: m.cfg.Environment, Started: time.Now(), Log: m.slog, Token: m.cfg.HTTP.Token,
-		Checks: func() []checks.Check { return m.cfg.Checks }, Problems: m.health.problems, Facts: m.health.facts,
-		Notifiers: m.notifierStates, Evidence: evidenceStore{m.journal}.newest,
+		Checks: func() []checks.Check { return m.config().Checks }, Problems: m.health.problems, Facts: m.health.facts,
+		Notifiers: func() []web.Notifier { return m.desks.states(m.config().Notifiers) }, Evidence: evidenceStore{m.journal}.newest,
+		Warnings: m.warnings, Command: m.command,
 	})
 	return nil
 }
 
-// route names who is told of an incident: every notifier that is on.
-func (m *monitor) route(alerting.Incident) []string {
-	names := make([]string, len(m.desks))
-	for i, d := range m.desks {
-		names[i] = d.Name
-	}
-	return names
-}
-
-func (m *monitor) buildDesks(p program) {
-	for _, n := range m.cfg.Notifiers {
-		if n.Off != "" {
-			continue
+// routeFor names who is told of an incident: every notifier that is on.
+func routeFor(cfg *config.Config) func(alerting.Incident) []string {
+	var names []string
+	for _, n := range cfg.Notifiers {
+		if n.Off == "" {
+			names = append(names, n.Name)
 		}
-		notifier := n.Settings.Notifier(notify.Env{Out: p.stdout, Zone: time.Local, Log: m.slog})
-		m.desks = append(m.desks, &notify.Desk{
-			Name: n.Name, Notifier: notifier, Store: state{m.journal.State()}, Log: m.slog,
-			Evidence: evidenceStore{m.journal}.newest, Link: m.link,
-		})
 	}
+	return func(alerting.Incident) []string { return names }
 }
 
 // newestEntry returns the time of the newest entry in the log; zero for an empty log.
@@ -171,11 +199,10 @@ func (m *monitor) run(ctx context.Context, l net.Listener) error {
 	}
 	part(&writer, logCtx, "log", m.log.Run)
 	part(&views, viewCtx, "alerting", m.evaluator.Run)
-	for _, d := range m.desks {
-		part(&views, viewCtx, "notifier "+d.Name, d.Run)
-	}
+	part(&views, viewCtx, "notify", func(ctx context.Context) error { return m.desks.run(ctx, m.config().Notifiers) })
 	part(&views, viewCtx, "page", m.followPage)
 	part(&views, viewCtx, "incidents", m.followIncidents)
+	part(&views, viewCtx, "reload", m.reloader.run)
 	part(&views, viewCtx, "terminal", m.followConsole)
 	part(&views, viewCtx, "http", func(ctx context.Context) error { return m.server.Serve(ctx, l) })
 

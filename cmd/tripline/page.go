@@ -5,13 +5,10 @@ import (
 	"errors"
 	"net"
 	"net/url"
-	"time"
 
 	"github.com/tripline/tripline/alerting"
-	"github.com/tripline/tripline/alerting/notify"
 	"github.com/tripline/tripline/checks"
 	"github.com/tripline/tripline/internal/journal"
-	"github.com/tripline/tripline/internal/web"
 )
 
 // recentBatches is how far back the page reads the log at start: enough for
@@ -65,7 +62,7 @@ func (m *monitor) follow(ctx context.Context, from uint64, f func(journal.Batch[
 
 // link is where the page shows an incident.
 func (m *monitor) link(i alerting.Incident) string {
-	return "http://" + dialable(m.cfg.HTTP.Listen) + "/#incident-" + url.PathEscape(i.ID)
+	return "http://" + dialable(m.config().HTTP.Listen) + "/#incident-" + url.PathEscape(i.ID)
 }
 
 // dialable makes an address to listen on one to connect to.
@@ -78,31 +75,4 @@ func dialable(listen string) string {
 		host = "127.0.0.1"
 	}
 	return net.JoinHostPort(host, port)
-}
-
-// failingAfter is how long a notifier may have something to tell before the
-// page calls it failing.
-const failingAfter = 30 * time.Second
-
-// notifierStates are the notifiers as the page shows them.
-func (m *monitor) notifierStates() []web.Notifier {
-	stats := map[string]notify.Stats{}
-	for _, d := range m.desks {
-		stats[d.Name] = d.Stats()
-	}
-	var list []web.Notifier
-	for _, n := range m.cfg.Notifiers {
-		s, on := stats[n.Name]
-		w := web.Notifier{Name: n.Name, State: "ok", Waiting: s.Depth, Told: s.LastTold}
-		switch {
-		case !on:
-			w.State, w.Reason = "off", n.Off
-		case len(s.Dead) > 0:
-			w.State, w.Reason = "failing", s.Dead[len(s.Dead)-1].Reason
-		case s.Oldest > failingAfter:
-			w.State, w.Reason = "failing", s.LastError
-		}
-		list = append(list, w)
-	}
-	return list
 }

@@ -12,6 +12,7 @@ import (
 
 type runCmd struct {
 	configFlag
+	Watch    bool       `help:"Reload the config file when it changes. SIGHUP and tripline reload do so in any case."`
 	LogLevel slog.Level `default:"info" help:"Least level of the program's own log, on stderr: debug, info, warn or error."`
 }
 
@@ -34,6 +35,7 @@ func (c runCmd) Run(ctx context.Context, p program) error {
 		}
 		return err
 	}
+	m.reloader = &reloader{monitor: m, program: p, flag: c.configFlag, watch: c.Watch}
 	c.greet(p, m, l.Addr())
 	return errors.Join(m.run(ctx, l), m.journal.Close())
 }

@@ -61,7 +61,8 @@ func TestFold(t *testing.T) {
 		{"a tick", Latency{}, entries{tick(at)}, nil},
 		{"a command", Latency{}, entries{{Command: &checks.Command{At: at, Name: "config"}}}, nil},
 		{
-			"good", Latency{PerCheck: "mean", PerGroup: "distribution"},
+			"good",
+			Latency{PerCheck: "mean", PerGroup: "distribution"},
 			entries{r(probe.OK, nil), r(probe.OK, func(r *checks.Result) { r.Latency = 40 * time.Millisecond })},
 			[]string{
 				"check_count{" + of + "class=ok,location=local} 2 *", "up{" + of + "location=local} 1 *",
@@ -69,62 +70,80 @@ func TestFold(t *testing.T) {
 			},
 		},
 		{
-			"latency the other way", Latency{PerCheck: "distribution", PerGroup: "mean"}, entries{r(probe.OK, nil)},
+			"latency the other way",
+			Latency{PerCheck: "distribution", PerGroup: "mean"},
+			entries{r(probe.OK, nil)},
 			[]string{
 				"check_count{" + of + "class=ok,location=local} 1 *", "up{" + of + "location=local} 1 *",
 				"latency{" + of + "location=local} n=1 mean=0.020 *", "group_latency_mean{group=shop,location=local} 0.02 *",
 			},
 		},
 		{
-			"latency off", Latency{PerCheck: "off", PerGroup: "off"}, entries{r(probe.OK, nil)},
+			"latency off",
+			Latency{PerCheck: "off", PerGroup: "off"},
+			entries{r(probe.OK, nil)},
 			[]string{"check_count{" + of + "class=ok,location=local} 1 *", "up{" + of + "location=local} 1 *"},
 		},
 		{
-			"bad, with no latency", Latency{PerCheck: "mean"}, entries{r(probe.NotFound, nil)},
+			"bad, with no latency",
+			Latency{PerCheck: "mean"},
+			entries{r(probe.NotFound, nil)},
 			[]string{"check_count{" + of + "class=not_found,location=local} 1 *", "up{" + of + "location=local} 0 *"},
 		},
 		{
-			"degraded is up, and keeps its class", Latency{},
+			"degraded is up, and keeps its class",
+			Latency{},
 			entries{r(probe.NotFound, func(r *checks.Result) { r.Status, r.Tries = probe.Degraded, 3 })},
 			[]string{"check_count{" + of + "class=not_found,location=local} 1 *", "up{" + of + "location=local} 1 *"},
 		},
 		{
-			"unknown is neither up nor down", Latency{}, entries{r(probe.Interrupted, nil)},
+			"unknown is neither up nor down",
+			Latency{},
+			entries{r(probe.Interrupted, nil)},
 			[]string{"check_count{" + of + "class=interrupted,location=local} 1 *"},
 		},
 		{
-			"unknown leaves up as it was", Latency{}, entries{r(probe.NotFound, nil), r(probe.Late, nil)},
+			"unknown leaves up as it was",
+			Latency{},
+			entries{r(probe.NotFound, nil), r(probe.Late, nil)},
 			[]string{
 				"check_count{" + of + "class=not_found,location=local} 1 *", "check_count{" + of + "class=late,location=local} 1 *",
 				"up{" + of + "location=local} 0 *",
 			},
 		},
 		{
-			"a tally counts instead of the class", Latency{},
+			"a tally counts instead of the class",
+			Latency{},
 			entries{r(probe.Flapping, func(r *checks.Result) { r.Tally = map[probe.Class]int{probe.OK: 7, probe.NoPong: -1} })},
 			[]string{"check_count{" + of + "class=ok,location=local} 7 *", "up{" + of + "location=local} 0 *"},
 		},
 		{
-			"an empty tally counts nothing", Latency{},
+			"an empty tally counts nothing",
+			Latency{},
 			entries{r(probe.OK, func(r *checks.Result) { r.Tally = map[probe.Class]int{} })},
 			[]string{"up{" + of + "location=local} 1 *"},
 		},
 		{
-			"no group: the check's name", Latency{PerGroup: "mean"}, entries{r(probe.OK, func(r *checks.Result) { r.Group = "" })},
+			"no group: the check's name",
+			Latency{PerGroup: "mean"},
+			entries{r(probe.OK, func(r *checks.Result) { r.Group = "" })},
 			[]string{
 				"check_count{check=api,kind=route,group=api,class=ok,location=local} 1 *", "up{check=api,kind=route,group=api,location=local} 1 *",
 				"group_latency_mean{group=api,location=local} 0.02 *",
 			},
 		},
 		{
-			"locations are kept apart", Latency{}, entries{r(probe.OK, nil), r(probe.OK, func(r *checks.Result) { r.Location = "eu" })},
+			"locations are kept apart",
+			Latency{},
+			entries{r(probe.OK, nil), r(probe.OK, func(r *checks.Result) { r.Location = "eu" })},
 			[]string{
 				"check_count{" + of + "class=ok,location=local} 1 *", "up{" + of + "location=local} 1 *",
 				"check_count{" + of + "class=ok,location=eu} 1 *", "up{" + of + "location=eu} 1 *",
 			},
 		},
 		{
-			"recorded numbers, the newest", Latency{},
+			"recorded numbers, the newest",
+			Latency{},
 			entries{
 				r(probe.OK, func(r *checks.Result) { r.Measures = map[string]float64{"queue depth": 3} }),
 				r(probe.OK, func(r *checks.Result) { r.Measures = map[string]float64{"queue depth": 4} }),
@@ -136,10 +155,13 @@ func TestFold(t *testing.T) {
 			},
 		},
 		{
-			"gaps", Latency{},
+			"gaps",
+			Latency{},
 			entries{
-				{Gap: &checks.Gap{Check: "api", Location: "local", To: at, Slots: 2}}, {Gap: &checks.Gap{Location: "local", To: at, Slots: 9}},
-				{Gap: &checks.Gap{Check: "api", Location: "local", To: at, Slots: 3}}, {Gap: &checks.Gap{Location: "local", To: at}},
+				{Gap: &checks.Gap{Check: "api", Location: "local", To: at, Slots: 2}},
+				{Gap: &checks.Gap{Location: "local", To: at, Slots: 9}},
+				{Gap: &checks.Gap{Check: "api", Location: "local", To: at, Slots: 3}},
+				{Gap: &checks.Gap{Location: "local", To: at}},
 			},
 			[]string{"slots_missed{check=,location=local} 9 *", "slots_missed{check=api,location=local} 5 *"},
 		},

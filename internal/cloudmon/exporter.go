@@ -108,42 +108,6 @@ type Exporter struct {
 	health Health
 }
 
-// Health tells how the export goes.
-type Health struct {
-	TaskID   string
-	Position uint64        // newest batch of the log that was folded
-	Behind   uint64        // batches of the log that were not
-	Minute   time.Time     // end of the newest minute that was written, or is being tried
-	Lag      time.Duration // how long after its end that minute was written; grows while it is not
-	Written  int64         // points, over all restarts
-	Rejected int64         // points that are not accepted as they are
-	Dropped  int64         // points that were refused or too old
-	Err      string        // what is wrong at present; empty if nothing is
-	ErrSince time.Time
-
-	sinceMS int64
-	waiting bool // Minute is being tried
-}
-
-// Samples returns the exporter's own metrics.
-func (h Health) Samples() []Sample {
-	var out []Sample
-	for _, m := range Metrics() {
-		switch m.Name {
-		case nameLag:
-			out = append(out, Sample{Metric: &m, Fresh: true, Double: h.Lag.Seconds()})
-		case namePoints:
-			for _, p := range []struct {
-				outcome string
-				n       int64
-			}{{"written", h.Written}, {"rejected", h.Rejected}, {"dropped", h.Dropped}} {
-				out = append(out, Sample{Metric: &m, Labels: []string{p.outcome}, StartMS: h.sinceMS, Fresh: true, Int: p.n})
-			}
-		}
-	}
-	return out
-}
-
 // New returns an exporter for a config that Validate found right.
 func New(cfg Config, o Options) *Exporter {
 	if o.Logger == nil {
@@ -157,20 +121,6 @@ func New(cfg Config, o Options) *Exporter {
 			cycle: time.Minute, catchUp: 50 * time.Millisecond, stop: 4500 * time.Millisecond,
 		},
 	}
-}
-
-// Health tells how the export goes. It may be called at any time.
-func (x *Exporter) Health() Health {
-	x.mu.Lock()
-	h := x.health
-	x.mu.Unlock()
-	if last := x.o.Log.Last(); last > h.Position {
-		h.Behind = last - h.Position
-	}
-	if h.waiting {
-		h.Lag = time.Since(h.Minute)
-	}
-	return h
 }
 
 // errStopped ends a write that could not be finished before the end of Run.

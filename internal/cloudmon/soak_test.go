@@ -66,7 +66,7 @@ func (l *soakLog) Follow(ctx context.Context, from uint64, f func(uint64, []chec
 // Random faults of all sorts and restarts, in two processes side by side: no
 // rule is broken, no count is lost, and memory stays as it is.
 func TestSoak(t *testing.T) {
-	minutes, n := 30, 40
+	minutes, n := 20, 40
 	if *soak {
 		minutes, n = 60, 500
 	}

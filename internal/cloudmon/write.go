@@ -2,7 +2,6 @@ package cloudmon
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -12,11 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-const (
-	maxSeriesPerCall = 200
-	maxErrorText     = 600
-	logEvery         = 10 * time.Second // at most, of problems whose text changes
-)
+const maxSeriesPerCall = 200
 
 // tally is what became of points.
 type tally struct{ written, rejected, refused int }
@@ -77,7 +72,7 @@ func (x *Exporter) due(end time.Time) []Sample {
 
 // done books what became of a minute.
 func (x *Exporter) done(end time.Time, t tally) {
-	x.folded = t.refused > 0 // counters have to catch up
+	x.folded = t.rejected+t.refused > 0 // counters have to catch up
 	x.mu.Lock()
 	h := &x.health
 	h.Lag, h.waiting = time.Since(end), false
@@ -207,36 +202,4 @@ func (x *Exporter) wait(ctx, work context.Context, d time.Duration) bool {
 	case <-work.Done():
 	}
 	return work.Err() == nil
-}
-
-// problem notes what is wrong. It is logged when its text changes.
-func (x *Exporter) problem(doing string, err error) {
-	text := doing + ": " + x.explain(err)
-	x.mu.Lock()
-	if x.health.Err == "" {
-		x.health.ErrSince = time.Now()
-	}
-	x.health.Err = text
-	x.mu.Unlock()
-	if text == x.logged || x.logged != "" && time.Since(x.loggedAt) < logEvery {
-		return
-	}
-	x.logged, x.loggedAt = text, time.Now()
-	x.o.Logger.Warn("export to Cloud Monitoring has a problem", "err", text)
-}
-
-// explain says what a gRPC error means, with what to do about it.
-func (x *Exporter) explain(err error) string {
-	st, ok := status.FromError(err)
-	if !ok {
-		return shorten(err.Error(), maxErrorText)
-	}
-	text := shorten(fmt.Sprintf("%s: %s", st.Code(), st.Message()), maxErrorText)
-	switch st.Code() {
-	case codes.PermissionDenied:
-		text += fmt.Sprintf("; want the role roles/monitoring.metricWriter in project %q", x.cfg.Project)
-	case codes.Unauthenticated:
-		text += "; want valid credentials: set credentials_file or GOOGLE_APPLICATION_CREDENTIALS"
-	}
-	return text
 }

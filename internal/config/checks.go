@@ -45,7 +45,7 @@ func (l *loader) loadCheck(n *yaml.Node, c *Check, env probe.Env, names map[stri
 	before := len(l.src.wrong)
 	at, what := l.name(n, "check", c.Name, names)
 	l.labels(l.below(n, "labels"), what+": labels", c.Labels)
-	if g := l.below(n, "group"); g != nil {
+	if g := l.below(n, "group"); g != nil && c.Group != "" {
 		l.checkText(g, what+": group", c.Group)
 	}
 	kinds, settings := c.Set()

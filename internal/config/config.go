@@ -34,7 +34,10 @@ type Config struct {
 	Net         *probe.Network  // what the checks reach their targets through
 	Redact      *probe.Redactor // knows every secret of the file
 	Hash        string          // changes with the text and with what its references yield, secrets apart
-	Warnings    []string        // what is allowed but hardly meant
+	// Fingerprints tells by check name what the check was made of: equal ones
+	// are the same check.
+	Fingerprints map[string]string
+	Warnings     []string // what is allowed but hardly meant
 
 	when []string // the schedule of each check as the file says it
 }
@@ -45,6 +48,8 @@ type Notifier struct {
 	Kind     string
 	Settings notify.Settings // nil when off
 	Off      string          // why it is off, such as "SLACK_BOT_TOKEN is not set"; "" when on
+
+	Fingerprint string // changes with the settings
 }
 
 // Env is what a config file may refer to outside itself.
@@ -79,8 +84,7 @@ func ReadFile(name string) (b []byte, err error) {
 
 // plain drops the name of the system call from an error about a file.
 func plain(name string, err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		err = p.Err
 	}
 	return fmt.Errorf("%s: %w", name, err)

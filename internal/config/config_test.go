@@ -33,15 +33,15 @@ func TestLoad(t *testing.T) {
 			env := map[string]string{}
 			texts := map[string]string{}
 			for i, f := range archive.Files {
-				switch {
-				case f.Name == "config.yaml":
+				switch f.Name {
+				case "config.yaml":
 					src = f.Data
-				case f.Name == "env":
+				case "env":
 					for line := range strings.Lines(string(f.Data)) {
 						name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 						env[name] = value
 					}
-				case f.Name == "error", f.Name == "plan":
+				case "error", "plan":
 					want = i
 				default:
 					texts[f.Name] = string(f.Data)

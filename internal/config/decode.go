@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -60,7 +61,7 @@ func (d *decoder) info(t reflect.Type) *structInfo {
 func (s *structInfo) add(t reflect.Type, index []int) {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		at := append(index[:len(index):len(index)], i)
+		at := append(slices.Clip(index), i)
 		key, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		switch {
 		case strings.Contains(options, "inline"):
@@ -162,8 +163,7 @@ func (d *decoder) custom(n *yaml.Node, v reflect.Value, name string) bool {
 		return true
 	}
 	texts := []string{err.Error()}
-	var types *yaml.TypeError
-	if errors.As(err, &types) {
+	if types, ok := errors.AsType[*yaml.TypeError](err); ok {
 		texts = types.Errors
 	}
 	for _, text := range texts {
@@ -285,94 +285,6 @@ func (d *decoder) decodeScalar(n *yaml.Node, v reflect.Value, name string) {
 		d.fail(n, "%s: %s, want %s", name, found(n), want)
 	}
 }
-
-type pair struct{ key, value *yaml.Node }
-
-// get returns a key of a mapping and its value, nil if it is not there.
-func (d *decoder) get(n *yaml.Node, name string) (key, value *yaml.Node) {
-	merges := false
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		k := n.Content[i]
-		if k.Value == name && !d.bad[k] {
-			return k, n.Content[i+1]
-		}
-		merges = merges || k.Tag == "!!merge"
-	}
-	if merges {
-		for _, p := range d.pairs(n) {
-			if p.key.Value == name {
-				return p.key, p.value
-			}
-		}
-	}
-	return nil, nil
-}
-
-// pairs returns the keys and values of a mapping, those of its merge keys (<<)
-// last. Duplicates were reported before.
-func (d *decoder) pairs(n *yaml.Node) []pair {
-	if pairs, ok := d.merged[n]; ok {
-		return pairs
-	}
-	pairs := make([]pair, 0, len(n.Content)/2)
-	var merges []*yaml.Node
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		switch key := n.Content[i]; {
-		case d.bad[key]:
-		case key.Tag == "!!merge":
-			merges = append(merges, n.Content[i+1])
-		default:
-			pairs = append(pairs, pair{key, n.Content[i+1]})
-		}
-	}
-	if merges == nil {
-		return pairs
-	}
-	d.merged[n] = pairs // in case it merges itself
-	have := make(map[string]bool, len(pairs))
-	for _, p := range pairs {
-		have[p.key.Value] = true
-	}
-	for _, m := range merges {
-		pairs = d.merge(pairs, have, m)
-	}
-	d.merged[n] = pairs
-	return pairs
-}
-
-// merge adds the pairs that a merge key brings: those of a mapping, or of a
-// list of mappings, that are not there yet.
-func (d *decoder) merge(pairs []pair, have map[string]bool, m *yaml.Node) []pair {
-	d.inAlias++
-	defer func() { d.inAlias-- }()
-	m = resolved(m)
-	if d.bad[m] || !d.enter(m) {
-		return pairs
-	}
-	defer func() { d.depth-- }()
-	switch m.Kind {
-	case yaml.SequenceNode:
-		for _, item := range m.Content {
-			pairs = d.merge(pairs, have, item)
-		}
-	case yaml.MappingNode:
-		for _, p := range d.pairs(m) {
-			if !d.spend(m) {
-				break
-			}
-			if !have[p.key.Value] {
-				have[p.key.Value] = true
-				pairs = append(pairs, p)
-			}
-		}
-	default:
-		d.fail(m, "<<: %s, want a mapping to merge, such as *name", found(m))
-	}
-	return pairs
-}
-
-// isNull tells whether a key was written without a value.
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
 // found says what a node is.
 func found(n *yaml.Node) string {

@@ -252,14 +252,16 @@ func (s *source) masked(n int) string {
 		return line
 	}
 	// The line may go on with the value of a key above it.
+	indent := len(line) - len(strings.TrimLeft(line, " \t"))
 	for above := n - 1; above > 0 && above > n-100; above-- {
-		text := strings.TrimSpace(s.line(above))
+		text := s.line(above)
 		key, value, ok := strings.Cut(text, ":")
-		switch {
-		case !ok:
+		if !ok {
 			continue
-		case looksSecret(key) && (value == "" || strings.ContainsAny(strings.TrimSpace(value)[:1], "|>\"'")):
-			return line[:len(line)-len(strings.TrimLeft(line, " \t"))] + "***"
+		}
+		value = strings.TrimSpace(value)
+		if looksSecret(key) && len(text)-len(strings.TrimLeft(text, " \t")) < indent && (value == "" || strings.ContainsAny(value[:1], "|>\"'")) {
+			return line[:indent] + "***"
 		}
 		break
 	}

@@ -101,7 +101,7 @@ func (x *expander) reference(ref string, at, depth int) (string, []refError) {
 		}
 		f := x.file(path)
 		if f.err != nil {
-			return fail(false, "%q: %s, want a readable file", short(path), f.err)
+			return fail(false, "%q: %s, want a readable file", short(path), strings.TrimPrefix(f.err.Error(), path+": "))
 		}
 		return f.text, nil
 	}
@@ -127,8 +127,7 @@ func (x *expander) reference(ref string, at, depth int) (string, []refError) {
 	}
 }
 
-// file reads a file whose contents stand for a value. Everything in it is
-// taken for a secret, line by line and as a whole.
+// file reads a file whose contents stand for a value, and are a secret.
 func (x *expander) file(path string) fileValue {
 	if f, ok := x.files[path]; ok {
 		return f

@@ -108,7 +108,8 @@ type Check struct {
 	// runs depends on the name alone, which spreads checks evenly.
 	Every *probe.Duration `yaml:"every,omitempty"`
 	// Cron is a schedule in the five fields of crontab, instead of every:
-	// minute hour day month weekday.
+	// minute hour day month weekday. Where clocks change, times that are left
+	// out have no run, and times that come twice have two.
 	Cron string `yaml:"cron,omitempty"`
 	// Timezone is what cron means its hours in, such as Europe/Berlin. Default UTC.
 	Timezone string `yaml:"timezone,omitempty"`

@@ -63,13 +63,6 @@ func (d *decoder) step(n *yaml.Node, path string) (rest string, key, value *yaml
 	return rest, key, value
 }
 
-func resolved(n *yaml.Node) *yaml.Node {
-	if n.Kind == yaml.AliasNode {
-		return n.Alias
-	}
-	return n
-}
-
 // problem reports what a Validate found below the settings n. key is what to
 // point at for what concerns them as a whole. Nothing is said of values that
 // are wrong already, or empty since a reference is.
@@ -96,21 +89,4 @@ func (d *decoder) problem(n, key *yaml.Node, what, prefix string, p probe.Proble
 		return
 	}
 	d.src.add(about.Line, about.Column, 0, what+": "+p.Text)
-}
-
-// tainted tells whether something below n was reported already.
-func (d *decoder) tainted(n *yaml.Node, depth int) bool {
-	n = resolved(n)
-	if d.bad[n] {
-		return true
-	}
-	if depth > maxDepth {
-		return false
-	}
-	for _, c := range n.Content {
-		if d.tainted(c, depth+1) {
-			return true
-		}
-	}
-	return false
 }

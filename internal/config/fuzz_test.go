@@ -60,6 +60,16 @@ func FuzzLoad(f *testing.F) {
 					t.Fatalf("accepted with an unfit check %+v", k)
 				}
 			}
+			for _, n := range c.Notifiers {
+				if n.Off == "" && len(n.Settings.Validate()) > 0 {
+					t.Fatalf("accepted with an unfit notifier %+v", n)
+				}
+			}
+			for _, r := range c.Rules {
+				if problems := r.Validate(c.Subjects); len(problems) > 0 {
+					t.Fatalf("accepted with an unfit rule: %v", problems)
+				}
+			}
 			_ = c.Plan(planTime())
 			return
 		}

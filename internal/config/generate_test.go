@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/invopop/jsonschema"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/tripline/tripline/alerting"
 	"github.com/tripline/tripline/checks/probe"
@@ -70,6 +71,22 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	}
 }
 
+// TestEveryKeyCanBeRead: the decoder panics on types that it does not know.
+func TestEveryKeyCanBeRead(t *testing.T) {
+	d := newLoader(newSource("", ""), &yaml.Node{}, Env{}).decoder
+	for _, s := range newGenerator(t).structs {
+		for _, f := range keysOf(s) {
+			for _, text := range []string{"1", "x", "[]", "[x]", "{}", "{x: y}"} {
+				var n yaml.Node
+				if err := yaml.Unmarshal([]byte(text), &n); err != nil {
+					t.Fatal(err)
+				}
+				d.decode(n.Content[0], reflect.New(f.Type).Elem(), f.key)
+			}
+		}
+	}
+}
+
 // A generator makes the schema and the reference of the structs below File.
 type generator struct {
 	comments map[string]string
@@ -102,8 +119,7 @@ type key struct {
 // keysOf returns the keys of a struct, those of inlined structs among them.
 func keysOf(t reflect.Type) []key {
 	var keys []key
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		switch {
 		case strings.Contains(options, "inline"):
@@ -339,7 +355,7 @@ func (g *generator) value(t reflect.Type) string {
 // paragraphs makes Markdown of a doc comment: indented lines become code.
 func paragraphs(text string) string {
 	var out []string
-	for _, p := range strings.Split(text, "\n\n") {
+	for p := range strings.SplitSeq(text, "\n\n") {
 		if strings.HasPrefix(p, "\t") || strings.HasPrefix(p, "  ") {
 			p = "```\n" + p + "\n```"
 		} else {

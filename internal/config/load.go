@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/tripline/tripline/checks/probe"
+	"github.com/tripline/tripline/internal/schedule"
 )
 
 // A loader makes a Config of a file. Every step adds what it finds wrong to
@@ -25,12 +27,11 @@ import (
 type loader struct {
 	*decoder
 	env   Env
-	vault *vault
-	hash  hash.Hash
-	file  File
 	root  *yaml.Node
+	file  File
 	cfg   *Config
-	crons map[[2]string]cronEntry
+	hash  hash.Hash
+	crons map[[2]string]cronEntry // by text and time zone
 
 	seen         []seen // the checks, for rules
 	goodDefaults bool   // the timing of all checks can be relied on
@@ -58,7 +59,7 @@ func newLoader(s *source, root *yaml.Node, env Env) *loader {
 		env.Lookup = func(string) (string, bool) { return "", false }
 	}
 	if env.ReadFile == nil {
-		env.ReadFile = func(name string) ([]byte, error) { return nil, fs.ErrNotExist }
+		env.ReadFile = func(string) ([]byte, error) { return nil, fs.ErrNotExist }
 	}
 	redact := probe.NewRedactor()
 	v := &vault{redact: redact, seen: map[string]bool{}}
@@ -70,7 +71,7 @@ func newLoader(s *source, root *yaml.Node, env Env) *loader {
 		agent += "/" + env.Version
 	}
 	return &loader{
-		env: env, vault: v, root: root, hash: sum, crons: map[[2]string]cronEntry{},
+		env: env, root: root, hash: sum, crons: map[[2]string]cronEntry{},
 		cfg: &Config{Redact: redact, Net: probe.NewNetwork(probe.NetworkOptions{UserAgent: agent, Redact: redact})},
 		decoder: &decoder{
 			src: s, secret: v.add,
@@ -102,6 +103,10 @@ func (l *loader) load() {
 	l.loadRules()
 	l.loadNotifiers()
 	l.warn()
+	if len(l.src.wrong) == 0 {
+		schedule.Spread(l.cfg.Checks)
+		l.fingerprints()
+	}
 }
 
 // version judges the version of the format. Nothing else is said of a file of
@@ -125,17 +130,17 @@ func (l *loader) version() bool {
 	return false
 }
 
-// general fills in everything but checks, rules and notifiers.
+// general fills in everything but checks, rules and notifiers. An empty text
+// is as good as none, so that ${NAME:-} can say so.
 func (l *loader) general() {
 	c, f := l.cfg, &l.file
-	c.Location, c.Environment, c.Data, c.HTTP = f.Location, f.Environment, f.Data, f.HTTP
-	if n := l.at("location"); n == nil {
-		c.Location = "local"
-	} else if !isLocation(c.Location) {
-		l.failOnce(n, "location: %q, want 1 to 50 letters, digits, dots, dashes and underscores", short(c.Location))
+	c.Environment, c.Data, c.HTTP = f.Environment, f.Data, f.HTTP
+	c.Location = cmp.Or(f.Location, "local")
+	if !isLocation(c.Location) {
+		l.failOnce(l.at("location"), "location: %q, want at most 50 letters, digits, dots, dashes and underscores", short(c.Location))
 	}
-	if n := l.at("environment"); n != nil {
-		l.checkText(n, "environment", c.Environment)
+	if c.Environment != "" {
+		l.checkText(l.at("environment"), "environment", c.Environment)
 	}
 	l.data()
 	l.listen()
@@ -143,11 +148,7 @@ func (l *loader) general() {
 
 func (l *loader) data() {
 	d := &l.cfg.Data
-	if n := l.at("data.dir"); n == nil {
-		d.Dir = "./data"
-	} else if d.Dir == "" {
-		l.failOnce(n, "data.dir is empty, want the name of a directory")
-	}
+	d.Dir = cmp.Or(d.Dir, "./data")
 	if n := l.at("data.keep"); n == nil {
 		d.Keep = probe.Duration(31 * 24 * time.Hour)
 	} else if d.Keep < probe.Duration(time.Hour) {
@@ -164,8 +165,7 @@ func (l *loader) data() {
 // others say it; what the file says wins.
 func (l *loader) listen() {
 	h := &l.cfg.HTTP
-	n := l.at("http.listen")
-	if n == nil {
+	if h.Listen == "" {
 		h.Listen = "127.0.0.1:8080"
 		if port, _ := l.env.Lookup("PORT"); port != "" {
 			if !isPort(port) {
@@ -174,10 +174,10 @@ func (l *loader) listen() {
 			h.Listen = net.JoinHostPort("0.0.0.0", port)
 		}
 	} else if _, port, err := net.SplitHostPort(h.Listen); err != nil || !isPort(port) {
-		l.failOnce(n, "http.listen: %q, want host:port such as 127.0.0.1:8080, or :8080 for all addresses", short(h.Listen))
+		l.failOnce(l.at("http.listen"), "http.listen: %q, want host:port such as 127.0.0.1:8080, or :8080 for all addresses", short(h.Listen))
 	}
-	if n := l.at("http.token"); h.Token != "" && len(h.Token) < 8 {
-		l.failOnce(n, "http.token: %d characters, want at least 8, or none at all", utf8.RuneCountInString(h.Token))
+	if h.Token != "" && len(h.Token) < 8 {
+		l.failOnce(l.at("http.token"), "http.token: %d characters, want at least 8, or none at all", utf8.RuneCountInString(h.Token))
 	}
 }
 
@@ -263,8 +263,8 @@ func isLocation(s string) bool {
 }
 
 func isPort(s string) bool {
-	n, err := strconv.ParseUint(s, 10, 16)
-	return err == nil && n <= 65535
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
 }
 
 // isLoopback tells whether only this machine can reach an address.

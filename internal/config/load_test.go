@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 const oneCheck = "version: 1\nchecks:\n  - name: home\n    health: {url: \"http://127.0.0.1/\"}\n"
@@ -30,7 +29,7 @@ func TestOddBytes(t *testing.T) {
 		{"escape sequence", "version: 1\nlocation: \x1b[31m\n", "c.yaml:2:11: control character U+001B, want a UTF-8 text file\n    2 | location: \uFFFD[31m\n      |           ^"},
 		{"one byte", "\n", "c.yaml: the file is empty"},
 		{"tab", "\t", "c.yaml:1:1: a tab in the indentation, want spaces"},
-		{"not ASCII", "version: 1\nlocation: 東京\n", "c.yaml:2:11: location: \"東京\", want 1 to 50 letters"},
+		{"not ASCII", "version: 1\nlocation: 東京\n", "c.yaml:2:11: location: \"東京\", want at most 50 letters"},
 		{"percent", "%", "c.yaml:1:1: no valid YAML"},
 		{"too large", strings.Repeat("#", MaxSize+1), "c.yaml: 16777217 bytes, want at most 16777216"},
 		{"bad tag", "a: !!int b\nversion: 1", "c.yaml:1:1: unknown key \"a\""},
@@ -47,11 +46,9 @@ func TestOddBytes(t *testing.T) {
 	}
 }
 
-// TestHugeInput: files made to take long are refused or read soon.
+// TestHugeInput: files made to take long are refused soon. Something quadratic
+// would run into the time limit of the whole test.
 func TestHugeInput(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it reads megabytes")
-	}
 	merges := func() string {
 		var b strings.Builder
 		b.WriteString("version: 1\nx0: &x0 {a: 1")
@@ -64,7 +61,7 @@ func TestHugeInput(t *testing.T) {
 		}
 		return b.String() + "checks: [*x1999]\n"
 	}
-	const size = 1 << 20
+	const size = 1 << 16
 	for _, c := range []struct{ name, src string }{
 		{"flow nesting", strings.Repeat("[", size)},
 		{"flow nesting of keys", strings.Repeat("{a: ", size/4)},
@@ -82,21 +79,17 @@ func TestHugeInput(t *testing.T) {
 		{"references", "version: 1\nlocation: " + strings.Repeat("${A:-", size/5)},
 		{"references in a row", "version: 1\nlocation: " + strings.Repeat("${A}", size/4)},
 		{"dollars", "version: 1\nlocation: " + strings.Repeat("$", size)},
-		{"late syntax error", strings.Repeat("a: [b]\n", 30000) + "a: ]\n"},
+		{"late syntax error", strings.Repeat("a: [b]\n", size/7) + "a: ]\n"},
 		{"one long line", "version: 1\nlocation: \"" + strings.Repeat("x y ", size/4) + "\nb: c"},
 		{"comments", strings.Repeat("# comment\n", size/10) + "version: 2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			began := time.Now()
 			_, err := Load("c.yaml", []byte(c.src), Env{})
 			if err == nil {
 				t.Fatal("accepted")
 			}
 			if n := len(err.Error()); n > 1<<20 {
 				t.Errorf("an error of %d bytes", n)
-			}
-			if took := time.Since(began); took > 15*time.Second { // about 1 s without -race
-				t.Errorf("took %s", took)
 			}
 		})
 	}

@@ -16,6 +16,9 @@ func (d *decoder) prepare(n *yaml.Node, key string, off bool, depth int) {
 		n.Content = nil
 		return
 	}
+	if n.Anchor != "" {
+		off = false // it may be used elsewhere
+	}
 	if n.Style&yaml.TaggedStyle != 0 && !knownTag(n) {
 		d.fail(n, "the tag %s is not known here, leave it out", n.Tag)
 		return
@@ -31,8 +34,8 @@ func (d *decoder) prepare(n *yaml.Node, key string, off bool, depth int) {
 		d.prepareKeys(n)
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			below := n.Content[i].Value
-			if below == "url" && looksSecret(key) {
-				below = key // the URL of a webhook
+			if (below == "url" || below == "value") && looksSecret(key) {
+				below = key // the URL of a webhook, the value of a token
 			}
 			d.prepare(n.Content[i+1], below, off, depth+1)
 		}
@@ -57,7 +60,7 @@ func (d *decoder) prepareScalar(n *yaml.Node, key string, off bool) {
 			}
 		}
 	}
-	if looksSecret(key) && !isNull(n) {
+	if looksSecret(key) && len(n.Value) >= shownOfSecret { // a shorter one may be any word
 		d.secret(n.Value)
 	}
 }

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/tripline/tripline/checks/probe"
@@ -15,14 +13,13 @@ type vault struct {
 	seen   map[string]bool
 }
 
-// add makes value known in every form in which a message may show it.
+// add makes value known, and each line of it.
 func (v *vault) add(value string) {
-	if len(value) < 4 || v.seen[value] {
+	if v.seen[value] || value == "true" || value == "false" {
 		return
 	}
 	v.seen[value] = true
-	quoted := strconv.Quote(value)
-	v.redact.Add(value, quoted[1:len(quoted)-1], url.QueryEscape(value), url.PathEscape(value))
+	v.redact.Add(value)
 	if strings.ContainsAny(value, "\r\n") {
 		for line := range strings.Lines(value) {
 			if line = strings.TrimSpace(line); len(line) >= shownOfSecret {
@@ -69,14 +66,14 @@ func looksSecret(name string) bool {
 		return false // where it is, not what it is
 	}
 	for _, word := range []string{
-		"token", "secret", "passw", "pwd", "credential", "auth", "cookie",
+		"token", "secret", "passw", "pwd", "credential", "authorization", "cookie",
 		"webhook", "dsn", "private", "apikey", "_key_", "-key-",
 	} {
 		if strings.Contains(name, word) {
 			return true
 		}
 	}
-	return strings.HasSuffix(name, "key")
+	return strings.HasSuffix(name, "key") || strings.HasSuffix(name, "auth")
 }
 
 // maskLine replaces what may be a secret in a source line: the value of a key
@@ -117,7 +114,7 @@ func isPlainReference(value string) bool {
 		return false
 	}
 	n := closing(value)
-	if n < 0 || strings.Contains(value[:n], ":-") {
+	if n < 0 || strings.Contains(value[:n], ":-") && !strings.HasPrefix(value, "${file:") {
 		return false
 	}
 	rest := strings.TrimLeft(value[n:], "\"' \t")

@@ -26,7 +26,8 @@ func TestShipped(t *testing.T) {
 		{"nothing set", "127.0.0.1:8080", "ws://127.0.0.1:8080/live", nil, []string{"", "SLACK_BOT_TOKEN is not set", "SLACK_WEBHOOK_URL is not set"}},
 		{"PORT", "0.0.0.0:9090", "ws://127.0.0.1:9090/live", map[string]string{"PORT": "9090"}, []string{"", "SLACK_BOT_TOKEN is not set", "SLACK_WEBHOOK_URL is not set"}},
 		{
-			"TARGET", "127.0.0.1:8080", "wss://api.example.com/ws", map[string]string{"TARGET": "https://api.example.com", "WS_PATH": "/ws", "SLACK_BOT_TOKEN": ""},
+			"TARGET", "127.0.0.1:8080", "wss://api.example.com/ws",
+			map[string]string{"TARGET": "https://api.example.com", "WS_PATH": "/ws", "SLACK_BOT_TOKEN": ""},
 			[]string{"", "SLACK_BOT_TOKEN is empty", "SLACK_WEBHOOK_URL is not set"},
 		},
 		{

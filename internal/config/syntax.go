@@ -130,7 +130,9 @@ func (s *source) firstBad() int {
 		if lines < len(s.lines) {
 			end = s.lines[lines]
 		}
-		budget -= end + 1
+		if budget -= end + 1; budget < 0 {
+			return false
+		}
 		dec := yaml.NewDecoder(strings.NewReader(s.text[:end]))
 		for {
 			if _, err := next(dec); err != nil {
@@ -138,32 +140,24 @@ func (s *source) firstBad() int {
 			}
 		}
 	}
-	lo, hi := 0, len(s.lines) // the first lo lines are good, the first hi are not
-	for budget > 0 {
-		for low, high := lo, hi; budget > 0; {
-			if high-low <= 1 {
-				lo, hi = low, high
-				break
-			}
+	for from := 0; budget >= 0; {
+		low, high := from, len(s.lines) // so many lines are good, so many are not
+		for high-low > 1 {
 			if mid := (low + high) / 2; good(mid) {
 				low = mid
 			} else {
 				high = mid
 			}
 		}
-		further := 0
-		for n := hi + 1; n <= min(hi+ahead, len(s.lines)-1) && budget > 0; n++ {
+		from = 0
+		for n := high + 1; n <= min(high+ahead, len(s.lines)-1); n++ {
 			if good(n) {
-				further = n
+				from = n
 			}
 		}
-		if further == 0 {
-			break
+		if from == 0 && budget >= 0 {
+			return high
 		}
-		lo, hi = further, len(s.lines)
 	}
-	if budget <= 0 {
-		return 0
-	}
-	return hi
+	return 0
 }

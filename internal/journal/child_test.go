@@ -127,6 +127,7 @@ func startChild(t *testing.T, role, dir string) (cmd *exec.Cmd, in io.WriteClose
 }
 
 func TestOpenNamesTheHolder(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cmd, in, out := startChild(t, "hold", dir)
 	if !out.Scan() || out.Text() != "open" {
@@ -163,9 +164,10 @@ func TestOpenNamesTheHolder(t *testing.T) {
 
 // What was reported durable is there after kill -9, once, and commits are whole.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	durable, commits := -1, 0
-	for round := range 6 {
+	for round := range 4 {
 		cmd, _, out := startChild(t, "work", dir)
 		kill := time.AfterFunc(time.Hour, func() { _ = cmd.Process.Kill() })
 		armed := false

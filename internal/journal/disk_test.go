@@ -103,6 +103,7 @@ func TestDiskReserve(t *testing.T) {
 
 // The disk fills up to the last byte in the middle of writes of every kind, several times. It recovers by itself.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t, "64m")
 	j := open(t, Options{Dir: dir, MinFree: 1, answer: 300 * time.Millisecond})
 	l := newLog(t, j, LogOptions[entry]{Buffer: 1000, Overflow: gapOf})
@@ -120,7 +121,7 @@ func TestDiskFull(t *testing.T) {
 		})
 	})
 	next, restarts := 0, 0
-	pad := strings.Repeat("x", 2000)
+	pad := strings.Repeat("x", 1000)
 	add := func(n int) {
 		for range n {
 			l.Append(entry{ID: next, Pad: pad}, true)
@@ -139,9 +140,9 @@ func TestDiskFull(t *testing.T) {
 	committed := "none"
 	for round := range 4 {
 		engine := j.engine
-		release := fillDisk(t, dir, rnd.Int64N(200<<10))
+		release := fillDisk(t, dir, rnd.Int64N(100<<10))
 		full := fmt.Sprintf("full %d", round)
-		for range 40 {
+		for range 25 {
 			add(50)
 			if err := j.wait(t.Context(), time.Millisecond); err != nil {
 				t.Fatal(err)
@@ -209,6 +210,7 @@ func TestDiskFull(t *testing.T) {
 
 // Somebody else takes the last of the disk in the middle of commits. Each is whole or not at all, and what Commit says is so.
 func TestDiskFullInACommit(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t, "16m")
 	j := open(t, Options{Dir: dir, MinFree: 1, answer: 300 * time.Millisecond})
 	s := j.State()
@@ -218,7 +220,7 @@ func TestDiskFullInACommit(t *testing.T) {
 		return v
 	}
 	last, restarts, refused, unread := "", 0, 0, 0
-	for round := range 8 {
+	for round := range 5 {
 		engine := j.engine
 		stop := make(chan struct{})
 		released := make(chan struct{})

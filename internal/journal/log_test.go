@@ -10,6 +10,7 @@ import (
 )
 
 func TestLogRestart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	next := 1
 	for round := range 3 {
@@ -83,9 +84,10 @@ func TestLinger(t *testing.T) {
 
 // Batches respect both limits: entries and bytes.
 func TestBatchLimits(t *testing.T) {
+	t.Parallel()
 	l := newLog(t, open(t, Options{}), LogOptions[entry]{})
 	pad := string(make([]byte, 3000)) // each zero is 6 bytes of JSON
-	for id := range 1000 {
+	for id := range 600 {
 		e := entry{ID: id}
 		if id >= 500 {
 			e.Pad = pad
@@ -93,7 +95,7 @@ func TestBatchLimits(t *testing.T) {
 		l.Append(e, false)
 	}
 	background(t, l.Run)
-	entries, batches := collected(t, l, 1, 1000)
+	entries, batches := collected(t, l, 1, 600)
 	wantIDs(t, entries, 0)
 	if n := len(batches[0].Entries); n != maxEntries {
 		t.Errorf("first batch has %d entries, want %d", n, maxEntries)
@@ -108,6 +110,7 @@ func TestBatchLimits(t *testing.T) {
 
 // An entry that cannot be stored must not stop the others.
 func TestUnstorableEntry(t *testing.T) {
+	t.Parallel()
 	encode := func(dst []byte, entries []entry) ([]byte, error) {
 		for _, e := range entries {
 			if e.ID == 7 && e.Gap == 0 {

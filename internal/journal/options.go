@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,25 +40,21 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Dir == "" {
 		return o, errors.New("open journal: no directory given")
 	}
-	for name, v := range map[string]int64{
-		"MaxAge": int64(o.MaxAge), "MaxBytes": o.MaxBytes, "EvidenceMaxBytes": o.EvidenceMaxBytes, "MinFree": o.MinFree,
-	} {
-		if v < 0 {
-			return o, fmt.Errorf("open journal: %s is %d, want 0 or more", name, v)
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{{"MaxAge", int64(o.MaxAge)}, {"MaxBytes", o.MaxBytes}, {"EvidenceMaxBytes", o.EvidenceMaxBytes}, {"MinFree", o.MinFree}} {
+		if n.value < 0 {
+			return o, fmt.Errorf("open journal: %s is %d, want 0 or more", n.name, n.value)
 		}
 	}
-	set := func(p *int64, v int64) {
-		if *p == 0 {
-			*p = v
-		}
-	}
-	set((*int64)(&o.MaxAge), int64(defaultMaxAge))
-	set(&o.MaxBytes, defaultMaxBytes)
-	set(&o.EvidenceMaxBytes, defaultEvidenceMaxBytes)
-	set(&o.MinFree, defaultMinFree)
-	set((*int64)(&o.markerTTL), int64(defaultMarkerTTL))
-	set((*int64)(&o.answer), int64(defaultAnswer))
-	set((*int64)(&o.flush), int64(defaultFlush))
+	o.MaxAge = cmp.Or(o.MaxAge, defaultMaxAge)
+	o.MaxBytes = cmp.Or(o.MaxBytes, defaultMaxBytes)
+	o.EvidenceMaxBytes = cmp.Or(o.EvidenceMaxBytes, defaultEvidenceMaxBytes)
+	o.MinFree = cmp.Or(o.MinFree, defaultMinFree)
+	o.markerTTL = cmp.Or(o.markerTTL, defaultMarkerTTL)
+	o.answer = cmp.Or(o.answer, defaultAnswer)
+	o.flush = cmp.Or(o.flush, defaultFlush)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

@@ -130,7 +130,9 @@ func (j *Journal) insist(ctx context.Context, op func(ctx context.Context, e *en
 		if err == nil || errors.Is(err, ErrClosed) || ctx.Err() != nil {
 			return err
 		}
-		j.opts.Log.Warn("reading the journal; will try again", "err", err, "after", backoff)
+		if backoff == firstBackoff {
+			j.opts.Log.Warn("reading the journal; will try until it works", "err", err)
+		}
 		if err := j.wait(ctx, backoff); err != nil {
 			return err
 		}

@@ -49,6 +49,7 @@ func TestLostAnswer(t *testing.T) {
 }
 
 func TestCommitLostAnswer(t *testing.T) {
+	t.Parallel()
 	j := open(t, Options{})
 	s := j.State()
 	for _, n := range []int{1, 3} {
@@ -81,6 +82,7 @@ func TestCommitLostAnswer(t *testing.T) {
 
 // The server dies again and again under everything that uses it. Nobody notices more than a pause.
 func TestServerDies(t *testing.T) {
+	t.Parallel()
 	j := open(t, Options{answer: 500 * time.Millisecond})
 	l := newLog(t, j, LogOptions[entry]{Buffer: 1 << 20})
 	stop := background(t, l.Run)

@@ -111,6 +111,7 @@ func TestCommitConflict(t *testing.T) {
 }
 
 func TestCommitLimits(t *testing.T) {
+	t.Parallel()
 	s := open(t, Options{}).State()
 	many := make([]Change, maxChanges+1)
 	for i := range many {
@@ -166,6 +167,7 @@ func TestHostileKeys(t *testing.T) {
 
 // Counters that many change at the same time lose no change, and no reader ever sees half of a commit.
 func TestConcurrentCommits(t *testing.T) {
+	t.Parallel()
 	s := open(t, Options{}).State()
 	keys := []Key{NewKey("n", "a"), NewKey("n", "b"), NewKey("n", "c")}
 	change := func(n string, revs []uint64) (cs []Change) {
@@ -175,7 +177,7 @@ func TestConcurrentCommits(t *testing.T) {
 		return cs
 	}
 	commit1(t, s, change("0", []uint64{0, 0, 0})...)
-	const workers, each = 4, 15
+	const workers, each = 3, 8
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
@@ -208,6 +210,7 @@ func TestConcurrentCommits(t *testing.T) {
 
 // A deleted key gives its place back: the marker goes after a while, and nobody is told of it.
 func TestDeletionMarkersGo(t *testing.T) {
+	t.Parallel()
 	j := open(t, Options{markerTTL: time.Second})
 	s := j.State()
 	commit1(t, s, Change{Key: NewKey("k", "a"), Value: []byte("1")}, Change{Key: NewKey("k", "b"), Value: []byte("1")})
@@ -286,6 +289,7 @@ func TestWatch(t *testing.T) {
 
 // A watcher that was away while a deletion marker came and went still learns of the deletion.
 func TestWatchLearnsOfForgottenDeletions(t *testing.T) {
+	t.Parallel()
 	j := open(t, Options{markerTTL: time.Second})
 	s := j.State()
 	commit1(t, s, Change{Key: NewKey("w", "a"), Value: []byte("1")}, Change{Key: NewKey("w", "b"), Value: []byte("1")})

@@ -44,6 +44,8 @@ func (r *Runner) miss(it *item, slot time.Time, reason string, out *outbox) {
 	r.stats.missed(1)
 	if reason == noWorker {
 		r.stats.Shed++
+		now := r.read()
+		r.stats.lateness(time.Duration(now.wall-slot.UnixNano()), now.mono)
 	}
 	if r.gaps[it].reason != reason {
 		r.flushOne(it, out)

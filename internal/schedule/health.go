@@ -27,7 +27,7 @@ type Health struct {
 	EvidenceDropped uint64 // records that were not stored in time
 
 	LastWake      time.Time     // when the plan was last looked at: at least each second
-	WorstLateness time.Duration // of the runs that ended in the last minute
+	WorstLateness time.Duration // of the last minute's runs, and of slots shed
 	Oldest        string        // the check whose run in flight started first
 	OldestFor     time.Duration // how long that run has gone on
 }
@@ -80,6 +80,10 @@ func (s *stats) ran(r *checks.Result, now time.Duration) {
 	} else {
 		s.Late++
 	}
+	s.lateness(late, now)
+}
+
+func (s *stats) lateness(late, now time.Duration) {
 	sec := int64(now / time.Second)
 	i := sec % int64(len(s.second))
 	if s.second[i] != sec {

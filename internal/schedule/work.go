@@ -94,7 +94,7 @@ func (r *Runner) report(j job, result *checks.Result, evidence func() *probe.Evi
 		r.keep(result, evidence)
 	}
 	if changed {
-		r.o.Log.Info("check changed", "check", result.Check, "from", before, "to", result.Status, "class", result.Class, "reason", result.Reason)
+		r.o.Log.Debug("check changed", "check", result.Check, "from", before, "to", result.Status, "class", result.Class, "reason", result.Reason)
 	}
 	return true
 }

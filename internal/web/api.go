@@ -32,6 +32,7 @@ func (h *Server) health(w http.ResponseWriter, _ *http.Request) {
 			Active int `json:"active"`
 		} `json:"connections"`
 		Problems []string `json:"problems"`
+		Warnings []string `json:"warnings,omitempty"`
 	}{
 		Status: "ok", Version: h.o.Version, Timestamp: now.UTC().Format(time.RFC3339), Environment: h.o.Environment,
 		Uptime: int64(now.Sub(h.o.Started).Seconds()), Problems: []string{},
@@ -47,6 +48,7 @@ func (h *Server) health(w http.ResponseWriter, _ *http.Request) {
 			}
 		}
 	})
+	answer.Warnings = h.warnings()
 	status := http.StatusOK
 	if problems := h.problems(); len(problems) > 0 {
 		answer.Status, answer.Problems, status = "failing", problems, http.StatusServiceUnavailable
@@ -59,6 +61,13 @@ func (h *Server) problems() []string {
 		return nil
 	}
 	return h.o.Problems()
+}
+
+func (h *Server) warnings() []string {
+	if h.o.Warnings == nil {
+		return nil
+	}
+	return h.o.Warnings()
 }
 
 // apiChecks answers all checks with their newest results.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/tripline/tripline/alerting"
-	"github.com/tripline/tripline/checks"
 	"github.com/tripline/tripline/checks/probe"
 )
 
@@ -58,6 +57,7 @@ type pageData struct {
 	Headline  string
 	Counts    counts
 	Problems  []string
+	Warnings  []string
 	Open      []incidentView
 	Recent    []incidentView
 	Groups    []groupView
@@ -116,7 +116,7 @@ func (h *Server) page(w http.ResponseWriter, r *http.Request) {
 	h.o.State.view(h.o.checks(), now, func(rows []row, incidents []alerting.Incident) {
 		p = newPage(rows, incidents, r.URL.Query().Has("all"), now)
 	})
-	p.Problems = h.problems()
+	p.Problems, p.Warnings = h.problems(), h.warnings()
 	if h.o.Notifiers != nil {
 		for _, n := range h.o.Notifiers() {
 			p.Notifiers = append(p.Notifiers, notifierView{n, n.State == "ok", when(n.Told, now)})
@@ -248,80 +248,6 @@ func when(t, now time.Time) string {
 		return ""
 	}
 	return clock(t, now) + " (" + brief(now.Sub(t)) + " ago)"
-}
-
-// checkData is what check.html shows.
-type checkData struct {
-	frame
-	Places   []placeView
-	Evidence *evidenceView
-}
-
-type placeView struct {
-	rowView
-	Phases   []Fact
-	Measures []Fact
-	Facts    []Fact
-	Points   []pointView // newest first
-}
-
-type pointView struct {
-	At, Status, Class, Latency, Note string
-}
-
-// check shows one check with everything known of it.
-func (h *Server) check(w http.ResponseWriter, r *http.Request) {
-	defer h.render(r)()
-	now := time.Now()
-	list := named(h.o.checks(), r.PathValue("name"))
-	if len(list) == 0 {
-		noCheck(w, r)
-		return
-	}
-	var d checkData
-	h.o.State.view(list, now, func(rows []row, _ []alerting.Incident) {
-		for _, row := range rows {
-			d.Places = append(d.Places, h.o.State.newPlaceView(row, now))
-		}
-	})
-	d.Evidence = h.evidence(r, list[0], now)
-	d.frame = h.frame(list[0].Name+": "+string(d.Places[0].Status), now)
-	h.html(w, http.StatusOK, h.templates.check, d)
-}
-
-func noCheck(w http.ResponseWriter, r *http.Request) {
-	http.Error(w, fmt.Sprintf("No check is named %q.", r.PathValue("name")), http.StatusNotFound)
-}
-
-func (s *State) newPlaceView(r row, now time.Time) placeView {
-	v := placeView{rowView: newRowView(r, now)}
-	if r.track == nil {
-		return v
-	}
-	l := r.track.last
-	v.Phases, v.Measures, v.Facts = phases(l.Phases), measures(l.Measures), sorted(l.Facts)
-	ps := s.points(r.track)
-	for i := range ps {
-		p := ps[len(ps)-1-i]
-		pv := pointView{At: clock(p.Slot, now), Status: p.Status, Class: string(p.Class), Latency: latency(p.LatencyMS)}
-		if p.Slots > 0 {
-			pv.Note = fmt.Sprintf("%d runs missed", p.Slots)
-		}
-		v.Points = append(v.Points, pv)
-	}
-	return v
-}
-
-func (h *Server) evidence(r *http.Request, c checks.Check, now time.Time) *evidenceView {
-	if h.o.Evidence == nil {
-		return nil
-	}
-	e, err := h.o.Evidence(r.Context(), c.Name)
-	if err != nil {
-		h.o.Log.Warn("evidence not read", "check", c.Name, "err", err)
-		return &evidenceView{Err: err.Error()}
-	}
-	return newEvidenceView(e, now)
 }
 
 func (h *Server) html(w http.ResponseWriter, status int, t *template.Template, data any) {

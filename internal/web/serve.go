@@ -40,6 +40,11 @@ type Options struct {
 	// Evidence returns the newest evidence of a check, nil if there is none.
 	Evidence func(ctx context.Context, check string) (*probe.Evidence, error)
 	Metrics  http.Handler // GET /metrics
+	// Warnings is what people should know of the monitor that does not make
+	// /health answer 503, such as a config file that was not reloaded.
+	Warnings func() []string
+	// Command carries out POST /api/commands/{name} and returns what to answer.
+	Command func(ctx context.Context, name string, args map[string]string) (string, error)
 
 	// Token is wanted from everybody who asks for more than /health: as
 	// "Authorization: Bearer <token>" or as the password of basic
@@ -100,6 +105,9 @@ func (h *Server) Handler(exposed bool) http.Handler {
 	inner.HandleFunc("GET /page.js", h.static("text/javascript; charset=utf-8", pageJS))
 	if h.o.Metrics != nil {
 		inner.Handle("GET /metrics", h.o.Metrics)
+	}
+	if h.o.Command != nil {
+		inner.Handle("POST /api/commands/{name}", h.command())
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", h.health)

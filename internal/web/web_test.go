@@ -531,3 +531,35 @@ func TestLoopback(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkPage is the cost of the answers for 10,000 checks.
+func BenchmarkPage(b *testing.B) {
+	now := time.Now()
+	s := NewState()
+	var list []checks.Check
+	for i := range 10_000 {
+		list = append(list, check(fmt.Sprint("check-", i), fmt.Sprint("group-", i/100)))
+	}
+	for n := range historyLen {
+		var batch []checks.Entry
+		for i, c := range list {
+			class := probe.OK
+			if i%50 == 0 {
+				class = probe.NotFound
+			}
+			batch = append(batch, result(c.Name, now.Add(time.Duration(n-historyLen)*time.Minute), class))
+		}
+		s.Apply(uint64(n+1), batch)
+	}
+	h := New(Options{State: s, Checks: func() []checks.Check { return list }, Log: slog.New(slog.DiscardHandler)}).Handler(false)
+	for _, path := range []string{"/health", "/", "/?all", "/api/checks"} {
+		b.Run(path, func(b *testing.B) {
+			b.ReportAllocs()
+			size := 0
+			for b.Loop() {
+				size = get(h, path).Body.Len()
+			}
+			b.ReportMetric(float64(size), "bytes")
+		})
+	}
+}

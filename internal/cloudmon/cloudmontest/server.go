@@ -41,11 +41,12 @@ type Options struct {
 
 // Violation is a rule that a request broke. Rule is its number in rules.go.
 type Violation struct {
-	Rule int
-	Text string // as answered to the client
+	Rule   int
+	Text   string // as answered to the client
+	Series string // which, with its point and the newest one before; empty: the whole request
 }
 
-func (v Violation) String() string { return fmt.Sprintf("rule %d: %s", v.Rule, v.Text) }
+func (v Violation) String() string { return fmt.Sprintf("rule %d: %s %s", v.Rule, v.Text, v.Series) }
 
 // Server is the service. Its methods may be called from any goroutine.
 type Server struct {

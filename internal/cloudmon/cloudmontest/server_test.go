@@ -2,6 +2,7 @@ package cloudmontest
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -242,7 +243,7 @@ func TestListNewestFirst(t *testing.T) {
 	if len(got) != 3 || got[0] != 3 || got[2] != 1 {
 		t.Errorf("points %v, want 3 2 1", got)
 	}
-	if _, err := it.Next(); err != iterator.Done {
+	if _, err := it.Next(); !errors.Is(err, iterator.Done) {
 		t.Errorf("a second series: %v", err)
 	}
 	if p := s.Points(gaugeType, map[string]string{"task_id": "1"}); len(p) != 5 || p[0].Int != 0 {

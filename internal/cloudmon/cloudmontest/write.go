@@ -67,6 +67,9 @@ func (s *Server) refuse(b *broken) error {
 func (s *Server) write(ctx context.Context, req *monitoringpb.CreateTimeSeriesRequest, f Fault) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if ctx.Err() != nil { // the caller has gone, and may have made the next call already
+		return status.FromContextError(ctx.Err()).Err()
+	}
 	s.calls++
 	if b := s.project(req.GetName()); b != nil {
 		return s.refuse(b)
@@ -87,7 +90,7 @@ func (s *Server) write(ctx context.Context, req *monitoringpb.CreateTimeSeriesRe
 		if b := s.writeOne(i, ts, seen); b != nil {
 			failed[i] = b
 			if b.rule != 0 {
-				s.violations = append(s.violations, Violation{Rule: b.rule, Text: b.text})
+				s.violations = append(s.violations, Violation{Rule: b.rule, Text: b.text, Series: s.tell(ts)})
 			}
 		}
 	}
@@ -227,6 +230,14 @@ func ranges(at []int) string {
 		i = j + 1
 	}
 	return strings.Join(out, ",")
+}
+
+func (s *Server) tell(ts *monitoringpb.TimeSeries) string {
+	text := fmt.Sprintf("%s points %v", key(ts), ts.GetPoints())
+	if old := s.series[key(ts)]; old != nil {
+		text += fmt.Sprintf(" newest %v", old.last())
+	}
+	return text
 }
 
 func key(ts *monitoringpb.TimeSeries) string {

@@ -3,13 +3,90 @@ package web
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/tripline/tripline/alerting"
+	"github.com/tripline/tripline/checks"
 	"github.com/tripline/tripline/checks/probe"
 )
+
+// checkData is what check.html shows.
+type checkData struct {
+	frame
+	Places   []placeView
+	Evidence *evidenceView
+}
+
+type placeView struct {
+	rowView
+	Phases   []Fact
+	Measures []Fact
+	Facts    []Fact
+	Points   []pointView // newest first
+}
+
+type pointView struct {
+	At, Status, Class, Latency, Note string
+}
+
+// check shows one check with everything known of it.
+func (h *Server) check(w http.ResponseWriter, r *http.Request) {
+	defer h.render(r)()
+	now := time.Now()
+	list := named(h.o.checks(), r.PathValue("name"))
+	if len(list) == 0 {
+		noCheck(w, r)
+		return
+	}
+	var d checkData
+	h.o.State.view(list, now, func(rows []row, _ []alerting.Incident) {
+		for _, row := range rows {
+			d.Places = append(d.Places, h.o.State.newPlaceView(row, now))
+		}
+	})
+	d.Evidence = h.evidence(r, list[0], now)
+	d.frame = h.frame(list[0].Name+": "+string(d.Places[0].Status), now)
+	h.html(w, http.StatusOK, h.templates.check, d)
+}
+
+func noCheck(w http.ResponseWriter, r *http.Request) {
+	http.Error(w, fmt.Sprintf("No check is named %q.", r.PathValue("name")), http.StatusNotFound)
+}
+
+func (s *State) newPlaceView(r row, now time.Time) placeView {
+	v := placeView{rowView: newRowView(r, now)}
+	if r.track == nil {
+		return v
+	}
+	l := r.track.last
+	v.Phases, v.Measures, v.Facts = phases(l.Phases), measures(l.Measures), sorted(l.Facts)
+	ps := s.points(r.track)
+	for i := range ps {
+		p := ps[len(ps)-1-i]
+		pv := pointView{At: clock(p.Slot, now), Status: p.Status, Class: string(p.Class), Latency: latency(p.LatencyMS)}
+		if p.Slots > 0 {
+			pv.Note = fmt.Sprintf("%d runs missed", p.Slots)
+		}
+		v.Points = append(v.Points, pv)
+	}
+	return v
+}
+
+func (h *Server) evidence(r *http.Request, c checks.Check, now time.Time) *evidenceView {
+	if h.o.Evidence == nil {
+		return nil
+	}
+	e, err := h.o.Evidence(r.Context(), c.Name)
+	if err != nil {
+		h.o.Log.Warn("evidence not read", "check", c.Name, "err", err)
+		return &evidenceView{Err: err.Error()}
+	}
+	return newEvidenceView(e, now)
+}
 
 // evidenceView is what was seen on the wire, in the words of the page.
 type evidenceView struct {

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tripline/tripline/alerting"
+	"github.com/tripline/tripline/checks"
+	"github.com/tripline/tripline/internal/config"
+)
+
+// reloader puts a new config in place of the running one. It reads and builds
+// everything first: a file with errors changes nothing.
+type reloader struct {
+	monitor *monitor
+	program program
+	flag    configFlag
+	watch   bool // reload when the file changes
+
+	mu sync.Mutex // one reload at a time
+}
+
+// reload reads the config file and changes what is different. It returns the
+// differences, for people.
+func (r *reloader) reload(ctx context.Context, author string) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	text, err := r.try(ctx, author)
+	if err != nil {
+		r.monitor.slog.Error("config not reloaded, the running one goes on", "err", err)
+		r.monitor.warn("the config file was not reloaded: " + firstLine(err.Error()))
+		return "", err
+	}
+	r.monitor.warn("")
+	r.monitor.slog.Info("config reloaded", "changes", text)
+	return text, nil
+}
+
+func firstLine(s string) string {
+	line, rest, _ := strings.Cut(s, "\n")
+	if n := strings.Count(rest, "\n"); n > 2 {
+		line += " (and more)"
+	}
+	return line
+}
+
+func (r *reloader) try(ctx context.Context, author string) (string, error) {
+	m := r.monitor
+	next, err := r.flag.load(r.program)
+	if err != nil {
+		return "", err
+	}
+	old := m.config()
+	if err := restartOnly(old, next); err != nil {
+		return "", err
+	}
+	d := compare(old, next)
+	if len(d) == 0 {
+		return "no changes", nil
+	}
+	at := time.Now().UTC()
+	err = m.evaluator.Reconfigure(ctx, routeFor(next), func(time.Time) []alerting.Change {
+		return m.engine.Reconfigure(next.Rules, next.Subjects, at)
+	})
+	if err != nil {
+		return "", fmt.Errorf("hand the new rules over: %w", err)
+	}
+	m.runner.Replace(next.Checks, next.Fingerprints)
+	m.desks.replace(next.Notifiers)
+	m.setConfig(next)
+	text := strings.Join(d, "; ")
+	m.log.Append(checks.Entry{V: checks.ResultVersion, Command: &checks.Command{
+		At: at, Name: "config", Author: author, Args: map[string]string{"hash": next.Hash, "changes": clip(text, 2000)},
+	}}, true)
+	return text, nil
+}
+
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "..."
+}
+
+// restartOnly refuses changes that a running process cannot make.
+func restartOnly(old, next *config.Config) error {
+	var errs []error
+	refuse := func(key string, a, b any) {
+		if a != b {
+			errs = append(errs, fmt.Errorf("%s changed from %v to %v: that needs a restart", key, a, b))
+		}
+	}
+	refuse("location", old.Location, next.Location)
+	refuse("data.dir", old.Data.Dir, next.Data.Dir)
+	refuse("http.listen", old.HTTP.Listen, next.HTTP.Listen)
+	if old.HTTP.Token != next.HTTP.Token {
+		errs = append(errs, errors.New("http.token changed: that needs a restart"))
+	}
+	return errors.Join(errs...)
+}
+
+// compare lists what is different, in the words of the config file.
+func compare(old, next *config.Config) []string {
+	var d []string
+	list := func(what string, old, next map[string]string) {
+		var added, removed, changed []string
+		for name, text := range next {
+			switch was, ok := old[name]; {
+			case !ok:
+				added = append(added, name)
+			case was != text:
+				changed = append(changed, name)
+			}
+		}
+		for name := range old {
+			if _, ok := next[name]; !ok {
+				removed = append(removed, name)
+			}
+		}
+		for _, part := range []struct {
+			verb  string
+			names []string
+		}{{"added", added}, {"removed", removed}, {"changed", changed}} {
+			if len(part.names) > 0 {
+				slices.Sort(part.names)
+				d = append(d, fmt.Sprintf("%s %s: %s", what, part.verb, some(part.names)))
+			}
+		}
+	}
+	list("checks", old.Fingerprints, next.Fingerprints)
+	list("rules", ruleTexts(old), ruleTexts(next))
+	list("notifiers", notifierTexts(old), notifierTexts(next))
+	return d
+}
+
+// some names at most 20 of names.
+func some(names []string) string {
+	const most = 20
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
+func ruleTexts(c *config.Config) map[string]string {
+	texts := map[string]string{}
+	for _, r := range c.Rules {
+		b, _ := json.Marshal(r) // plain data
+		texts[r.Name] = string(b)
+	}
+	return texts
+}
+
+func notifierTexts(c *config.Config) map[string]string {
+	texts := map[string]string{}
+	for _, n := range c.Notifiers {
+		texts[n.Name] = n.Fingerprint + n.Off
+	}
+	return texts
+}
+
+// run reloads at each hangup signal and, if watch is set, when the config file
+// changes, until ctx ends.
+func (r *reloader) run(ctx context.Context) error {
+	last := stamp(r.flag.Config)
+	look := time.NewTicker(2 * time.Second)
+	defer look.Stop()
+	for {
+		author := "SIGHUP"
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.program.hangup:
+		case <-look.C:
+			now := stamp(r.flag.Config)
+			if !r.watch || now == last {
+				continue
+			}
+			last, author = now, "file change"
+		}
+		_, _ = r.reload(ctx, author) // what came of it has been logged
+	}
+}
+
+func stamp(file string) string {
+	info, err := os.Stat(file)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprint(info.Size(), info.ModTime().UnixNano())
+}
+
+type reloadCmd struct{ configFlag }
+
+// Run asks the running monitor to read its config file again.
+func (c reloadCmd) Run(ctx context.Context, p program) error {
+	return c.command(ctx, p, "reload", nil)
+}
+
+// command sends a command to the monitor that runs with the config file, and
+// prints its answer.
+func (f configFlag) command(ctx context.Context, p program, name string, args map[string]string) error {
+	cfg, err := f.load(p)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	body, err := json.Marshal(args)
+	if err != nil {
+		return err
+	}
+	url := "http://" + dialable(cfg.HTTP.Listen) + "/api/commands/" + name
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if cfg.HTTP.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+cfg.HTTP.Token)
+	}
+	res, err := (&http.Client{}).Do(req)
+	if err != nil {
+		return &exitError{exitCannot, fmt.Errorf("no monitor answers: %w", err)}
+	}
+	defer res.Body.Close() //nolint:errcheck // read below
+	answer, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		return fmt.Errorf("POST %s: %w", url, err)
+	}
+	text := strings.TrimSpace(string(answer))
+	if res.StatusCode != http.StatusOK {
+		return &exitError{exitDown, errors.New(text)}
+	}
+	_, err = fmt.Fprintln(p.stdout, text)
+	return err
+}
+
+// command carries out a command that came in through the API.
+func (m *monitor) command(ctx context.Context, name string, _ map[string]string) (string, error) {
+	switch name {
+	case "reload":
+		return m.reloader.reload(ctx, "command")
+	default:
+		return "", fmt.Errorf("no command is named %q, want reload", name)
+	}
+}
