@@ -144,8 +144,8 @@ func (e *Engine) merge(i, ours *Incident) {
 	}
 }
 
-// resume makes the checks of a stored finding part of it again. Only results
-// after its last bad slot count toward their recovery.
+// resume makes the checks of a stored finding part of it again: they must
+// recover from now on.
 func (e *Engine) resume(key string, f *Finding) {
 	if f.Kind == kindBlind {
 		e.resumeBlind(f)
@@ -163,7 +163,6 @@ func (e *Engine) resume(key string, f *Finding) {
 				continue
 			}
 			p.streak = 0
-			p.floor = max(p.floor, f.LastBad.UnixMilli())
 			p.run = &run{Since: f.Since.UnixMilli(), Last: f.LastBad.UnixMilli(), Reason: f.Reason}
 			if f.Class != "" {
 				p.run.Classes = []classCount{{f.Class, 1}}

@@ -187,8 +187,8 @@ func (w *window) restore(g *geometry, s *windowState) {
 	for _, c := range s.Cells {
 		n += int64(c[0])
 	}
-	if s.Width < 1 || n > mostRanked {
-		return
+	if s.Width < 1 || n > mostRanked || s.Last < 0 || s.Last > math.MaxInt64/2 {
+		return // not what state writes
 	}
 	same := s.Width == g.width && n <= int64(g.n)
 	if same {

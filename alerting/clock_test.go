@@ -83,6 +83,15 @@ func TestClockIsSet(t *testing.T) {
 	}
 }
 
+func TestIdsDoNotComeTwice(t *testing.T) {
+	lines := []line{{"a", "", "X.......X..."}}
+	got := outline(NewEngine([]Rule{downRule(1)}, subjects(lines)), shift(entries(lines), 16, -8*time.Minute))
+	if len(got) != 4 {
+		t.Fatalf("got %v, want it opened and resolved twice", got)
+	}
+	judgeChanges(t, run1(NewEngine([]Rule{downRule(1)}, subjects(lines)), 1, shift(entries(lines), 16, -8*time.Minute)))
+}
+
 func TestClockIsSetWhileEverythingWorks(t *testing.T) {
 	_, lines := everything()
 	for k := range lines {

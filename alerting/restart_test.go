@@ -240,8 +240,10 @@ func TestRedelivery(t *testing.T) {
 	if err := e.Restore(b); err != nil {
 		t.Fatal(err)
 	}
-	if again := run1(e, 1, log); len(again) > 0 {
-		t.Errorf("entries that the checkpoint holds made %v", titles(again))
+	last := uint64(len(log))
+	again := slices.Concat(run1(e, 1, log), e.Step(last, *result("a", "ws", base().Add(5*time.Hour), 'X')))
+	if after, err := e.Checkpoint(); err != nil || len(again) > 0 || !bytes.Equal(b, after) {
+		t.Errorf("entries that the checkpoint holds made %v and changed the state: %t", titles(again), !bytes.Equal(b, after))
 	}
 }
 

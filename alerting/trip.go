@@ -178,14 +178,9 @@ func (w *watch) sum(lo, hi int32, now int64) (x counts) {
 func (e *Engine) trip(w *watch, t *set, slot int64) {
 	t.tripped, t.pending = true, 0
 	for i := t.lo; i < t.hi; i++ {
-		p := &w.pairs[i]
-		if p.run == nil || !w.feeds(p) {
-			continue
+		if p := &w.pairs[i]; p.run != nil && w.feeds(p) {
+			w.feed(p)
 		}
-		if w.kind == kindLatency { // from now on of figures, not of its own results
-			p.streak = 0
-		}
-		w.feed(p)
 	}
 	w.topics[t.topic].tripped++
 	w.topics[t.topic].figured = 0

@@ -52,14 +52,31 @@ const (
 	retryPause      = time.Second
 )
 
-// Run runs c once for the given slot and returns its result, with the last
-// failed attempt's evidence builder (the last good one's when none failed).
+// Newness tells whether a failure says something new: the first of its class,
+// or one of the first in a row.
+type Newness interface {
+	New(class probe.Class, slot time.Time) bool
+}
+
+// Run runs c once for the given slot, because a person asked for it, and returns
+// its result, with the last failed attempt's evidence builder (the last good
+// one's when none failed). A failure is always diagnosed.
 //
 // A failed attempt is followed by up to c.Confirm re-probes on fresh
 // connections; the run ends by the interval less 10 %. The verdict is down only
 // if all attempts fail; if a re-probe is good it is degraded and keeps the
 // class of the scheduled attempt. Run never panics.
 func Run(ctx context.Context, c Check, slot time.Time) (Result, func() *probe.Evidence) {
+	return run(ctx, c, slot, nil)
+}
+
+// RunScheduled is Run as a schedule makes it: only failures that are new are
+// diagnosed, with few requests. n is asked at most once, after a failed attempt.
+func RunScheduled(ctx context.Context, c Check, slot time.Time, n Newness) (Result, func() *probe.Evidence) {
+	return run(ctx, c, slot, n)
+}
+
+func run(ctx context.Context, c Check, slot time.Time, n Newness) (Result, func() *probe.Evidence) {
 	start := time.Now()
 	r := Result{
 		Check: c.Name, Kind: c.Kind, Location: c.Location,
@@ -80,6 +97,22 @@ func Run(ctx context.Context, c Check, slot time.Time) (Result, func() *probe.Ev
 	r.fill(first)
 	r.Tally = first.Tally
 	evidence := first.Evidence
+	if first.Inquiry == nil || n != nil && !n.New(first.Class, slot) {
+		evidence, _ = r.confirm(ctx, c, end, evidence)
+	} else {
+		d := diagnose(ctx, first.Inquiry, n != nil, end)
+		var later []probe.Outcome
+		evidence, later = r.confirm(ctx, c, end, evidence)
+		evidence = d.into(evidence, later)
+	}
+	r.Duration = time.Since(start)
+	return r, evidence
+}
+
+// confirm makes the re-probes that c wants after a failed attempt, and judges by
+// them. It returns the evidence to keep and the re-probes' outcomes.
+func (r *Result) confirm(ctx context.Context, c Check, end time.Time, first func() *probe.Evidence) (evidence func() *probe.Evidence, later []probe.Outcome) {
+	evidence = first
 	for try := 1; try <= c.Confirm && r.Status == probe.Down; try++ {
 		pause := retryPause
 		if try == 1 {
@@ -89,15 +122,16 @@ func Run(ctx context.Context, c Check, slot time.Time) (Result, func() *probe.Ev
 			break
 		}
 		if !sleep(ctx, pause) { // stopped: an unconfirmed failure is no verdict
-			r.fill(probe.Outcome{Class: probe.Interrupted, Stage: probe.StageMonitor, Reason: "stopped before " + string(first.Class) + " was confirmed"})
-			r.Tally, evidence = nil, nil
-			break
+			r.fill(probe.Outcome{Class: probe.Interrupted, Stage: probe.StageMonitor, Reason: "stopped before " + string(r.Class) + " was confirmed"})
+			r.Tally = nil
+			return nil, nil
 		}
 		o := attempt(ctx, c, min(c.Timeout, time.Until(end)))
 		if o.Class.Status() == probe.Unknown {
 			break // says nothing about the target: the verdict stands on the attempts made
 		}
 		r.Tries = try + 1
+		later = append(later, o)
 		switch o.Class.Status() {
 		case probe.Down:
 			if o.Evidence != nil {
@@ -110,8 +144,7 @@ func Run(ctx context.Context, c Check, slot time.Time) (Result, func() *probe.Ev
 			r.Facts = o.Facts
 		}
 	}
-	r.Duration = time.Since(start)
-	return r, evidence
+	return evidence, later
 }
 
 // minAttempt is the least time that a re-probe is given; with less left none is made.

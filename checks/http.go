@@ -119,7 +119,7 @@ func (c *httpCheck) probe(ctx context.Context, judge judge) probe.Outcome {
 		return *failed
 	}
 	defer a.Close()
-	o := probe.Outcome{Class: probe.OK, Evidence: nil}
+	o := probe.Outcome{Class: probe.OK}
 	if days, ok := a.Conn.CertDaysLeft(); ok {
 		o.Measures = map[string]float64{probe.MeasureCertDays: days}
 	}

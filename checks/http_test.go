@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/tripline/tripline/checks/probe"
 )
@@ -236,6 +237,53 @@ func TestBadRequestBelowHTTP(t *testing.T) {
 	if e := o.Evidence(); e.TLS == nil || e.TLS.ALPN != "http/1.1" {
 		t.Errorf("TLS evidence %+v", e.TLS)
 	}
+}
+
+func TestFamilyBrokenIsAWarning(t *testing.T) {
+	u := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(u, "http://"))
+	dns, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = dns.Close() })
+	go func() { // answers every question with both loopback addresses
+		b := make([]byte, 1500)
+		for {
+			k, from, err := dns.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			var m dnsmessage.Message
+			if m.Unpack(b[:k]) != nil {
+				continue
+			}
+			m.Response, m.Additionals = true, nil
+			h := dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Class: dnsmessage.ClassINET}
+			var body dnsmessage.ResourceBody = &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}}
+			if m.Questions[0].Type == dnsmessage.TypeAAAA {
+				body = &dnsmessage.AAAAResource{AAAA: [16]byte{15: 1}}
+			}
+			m.Answers = []dnsmessage.Resource{{Header: h, Body: body}}
+			if r, err := m.Pack(); err == nil {
+				_, _ = dns.WriteTo(r, from)
+			}
+		}
+	}()
+	conn := probe.Connection{Resolver: dns.LocalAddr().String()}
+	o := probeOnce(t, testEnv(), &Route{URL: "http://dual.test:" + port, Connection: conn})
+	wantOutcome(t, o, probe.FamilyBroken, probe.StageConnect, "IPv4 works and IPv6 does not: ::1: ")
+	if o.Class.Status() != probe.Degraded || o.Phases.DNS == 0 {
+		t.Errorf("%s, phases %+v", o.Class.Status(), o.Phases)
+	}
+	if a := o.Evidence().Addresses; len(a) != 2 {
+		t.Errorf("addresses %+v", a)
+	}
+	o = probeOnce(t, testEnv(), &Route{URL: "http://dual.test:" + port, Connection: conn, SlowerThan: 1})
+	wantOutcome(t, o, probe.Slow, probe.StageTime, "IPv4 works and IPv6 does not")
+	conn.IP = "4"
+	o = probeOnce(t, testEnv(), &Route{URL: "http://dual.test:" + port, Connection: conn})
+	wantOutcome(t, o, probe.OK, "")
 }
 
 func TestStopIsNoVerdict(t *testing.T) {

@@ -49,7 +49,7 @@ func TestRoute(t *testing.T) {
 		{"status", "status: [200, 404]", probe.OK, ""},
 		{"other status", "status: '404'", probe.UnexpectedStatus, "status 200, want 404"},
 		{"head", "method: HEAD", probe.OK, ""},
-		{"ws for http", "ip: '4'", probe.OK, ""},
+		{"one family", "ip: '4'", probe.OK, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -50,6 +50,11 @@ type WebSocket struct {
 	Settle *probe.Duration `yaml:"settle,omitempty" json:"settle,omitempty"`
 	// CloseTimeout is how long the server may take to answer our close frame; default 1s.
 	CloseTimeout probe.Duration `yaml:"close_timeout,omitempty" json:"close_timeout,omitempty"`
+	// Bypass is where the same WebSocket is reached past the proxies, such as
+	// http://10.0.0.5:8080. After a failure it is tried too: what works there
+	// and not at url is the proxies' fault. The path is that of url, unless it
+	// has one.
+	Bypass string `yaml:"bypass,omitempty" json:"bypass,omitempty"`
 
 	probe.Connection `yaml:",inline"`
 
@@ -109,6 +114,8 @@ func (w *WebSocket) Validate(env probe.Env) []probe.Problem {
 		return bad
 	}
 	fields, more := env.Net.Fields(target, env.Headers, own)
+	bad = append(bad, more...)
+	options.Bypass, more = w.bypass(env, u, own)
 	if bad = append(bad, more...); len(bad) > 0 {
 		return bad
 	}
@@ -134,12 +141,7 @@ func (w *WebSocket) address(env probe.Env) (*url.URL, error) {
 	}
 	c := *u
 	u = &c
-	switch u.Scheme {
-	case "http":
-		u.Scheme = "ws"
-	case "https":
-		u.Scheme = "wss"
-	}
+	u.Scheme = wsScheme(u.Scheme)
 	if t := w.Token; t != nil && t.Query != "" && t.Value != "" {
 		param := url.QueryEscape(t.Query) + "=" + url.QueryEscape(t.Value)
 		if u.RawQuery != "" {
@@ -149,6 +151,45 @@ func (w *WebSocket) address(env probe.Env) (*url.URL, error) {
 		env.Net.Redactor().Add(t.Value, url.QueryEscape(t.Value))
 	}
 	return u, nil
+}
+
+// bypass compiles the handshake that is sent past the proxies; nil if none is wanted.
+func (w *WebSocket) bypass(env probe.Env, u *url.URL, own map[string]string) (*wsprobe.Request, []probe.Problem) {
+	if w.Bypass == "" {
+		return nil, nil
+	}
+	b, err := probe.ResolveURL(nil, w.Bypass, "wss", "ws", "https", "http")
+	if err != nil {
+		return nil, []probe.Problem{{Path: "bypass", Text: err.Error()}}
+	}
+	to := *u
+	to.Scheme, to.Host = wsScheme(b.Scheme), b.Host
+	if strings.Trim(b.Path, "/") != "" {
+		to.Path, to.RawPath = b.Path, b.RawPath
+	}
+	c := w.Connection
+	if c.Proxy = ""; c.TLS != nil {
+		t := *c.TLS
+		t.ServerName = ""
+		c.TLS = &t
+	}
+	target, bad := env.Net.Target(&to, c)
+	if target == nil {
+		return nil, []probe.Problem{{Path: "bypass", Text: bad[0].Text}}
+	}
+	fields, _ := env.Net.Fields(target, env.Headers, own) // its problems are those of the check
+	return wsprobe.NewRequest(target, fields, w.Subprotocols), nil
+}
+
+// wsScheme returns ws for http and wss for https.
+func wsScheme(scheme string) string {
+	switch scheme {
+	case "http":
+		return "ws"
+	case "https":
+		return "wss"
+	}
+	return scheme
 }
 
 // headers returns the headers to send: the configured ones, Origin and the

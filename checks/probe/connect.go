@@ -37,7 +37,7 @@ func (c *Conn) connect(ctx context.Context, t *Target, addrs []netip.Addr) (net.
 	c.tried = c.triedBuf[:0]
 	var conn net.Conn
 	first, second := families(addrs)
-	if len(second) == 0 || isLocalhost(t.name) {
+	if len(second) == 0 || isLocalhost(t.name) || c.t.proxy != nil { // a proxy's families are not the target's
 		conn, c.tried = c.dialAll(ctx, t, addrs, c.tried)
 	} else {
 		conn = c.dialBoth(ctx, t, first, second)

@@ -135,6 +135,7 @@ func certNames(c *x509.Certificate, most int) string {
 func (e *Evidence) Bound() *Evidence {
 	e.V = EvidenceVersion
 	e.Addresses = e.Addresses[:min(len(e.Addresses), 2*maxAddresses)]
+	e.Causes, e.Asked = e.Causes[:min(len(e.Causes), maxCauses)], e.Asked[:min(len(e.Asked), maxAsked)]
 	for range 64 { // each halves the longest part, and there are about ten
 		b, err := json.Marshal(e)
 		if err == nil && len(b) <= MaxEvidence {
@@ -160,7 +161,21 @@ func (e *Evidence) halve() {
 	for k, v := range e.Facts {
 		facts += len(k) + len(v)
 	}
-	switch most := max(len(*longest), frames, facts); most {
+	causes, asked := 0, 0
+	for i := range e.Causes {
+		causes += e.Causes[i].size()
+	}
+	for _, a := range e.Asked {
+		asked += len(a)
+	}
+	if len(e.Causes) < 2 {
+		causes /= 2 // the first one is worth more than anything else
+	}
+	switch most := max(len(*longest), frames, facts, causes, asked); most {
+	case causes:
+		e.Causes = e.Causes[:len(e.Causes)/2]
+	case asked:
+		e.Asked = e.Asked[:len(e.Asked)/2]
 	case frames:
 		e.Frames = e.Frames[:len(e.Frames)/2]
 	case facts:

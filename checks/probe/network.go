@@ -161,7 +161,7 @@ func (c *Conn) open(ctx context.Context) *Failure {
 	if f != nil {
 		return f.ofProxy(via)
 	}
-	c.tls, c.chainEnds = nil, time.Time{} // those of the proxy
+	c.tls, c.chainEnds, c.certAsked, c.record = nil, time.Time{}, false, nil // those of the proxy
 	if c.t.Secure {
 		return c.handshake(ctx, c.t)
 	}

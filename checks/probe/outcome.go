@@ -27,6 +27,10 @@ type Outcome struct {
 	// to show. It is a function since most successful probes are never looked
 	// at. It must be called at most once and not after the next probe.
 	Evidence func() *Evidence
+
+	// Inquiry finds out why the attempt failed; nil when there is nothing to
+	// find out.
+	Inquiry Inquiry
 }
 
 // Phases are how long each step of an attempt took. A step that was not
@@ -63,7 +67,9 @@ type Evidence struct {
 	Frames    []Frame           `json:"frames,omitempty"`
 	Phases    Phases            `json:"phases,omitzero"`
 	Facts     map[string]string `json:"facts,omitempty"`
-	Curl      string            `json:"curl,omitempty"` // a command that repeats the request by hand, secrets left out
+	Curl      string            `json:"curl,omitempty"`   // a command that repeats the request by hand, secrets left out
+	Causes    []Cause           `json:"causes,omitempty"` // the likeliest first; at most 8
+	Asked     []string          `json:"asked,omitempty"`  // further requests that were made to find the causes, and their answers
 }
 
 // MaxEvidence is the most bytes that one Evidence may take as JSON.

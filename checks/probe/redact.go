@@ -16,6 +16,7 @@ import (
 type Redactor struct {
 	mu     sync.RWMutex
 	values map[prefix][]string // known values by their first bytes
+	all    map[string]bool
 }
 
 // prefix is the beginning of a known value: what is looked up at each position
@@ -44,11 +45,11 @@ func (r *Redactor) Add(secrets ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.values == nil {
-		r.values = map[prefix][]string{}
+		r.values, r.all = map[prefix][]string{}, map[string]bool{}
 	}
 	for _, s := range secrets {
 		s = strings.TrimSpace(s)
-		if len(s) < minSecret {
+		if len(s) < minSecret || r.all[s] {
 			continue
 		}
 		r.add(s)
@@ -63,9 +64,9 @@ func (r *Redactor) Add(secrets ...string) {
 }
 
 func (r *Redactor) add(s string) {
-	p := prefix([]byte(s[:minSecret]))
-	if !slices.Contains(r.values[p], s) {
-		r.values[p] = append(r.values[p], s)
+	if !r.all[s] {
+		p := prefix([]byte(s[:minSecret]))
+		r.all[s], r.values[p] = true, append(r.values[p], s)
 	}
 }
 

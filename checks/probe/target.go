@@ -117,6 +117,7 @@ func sibling(scheme string) string {
 // Target compiles u (absolute; http, https, ws or wss) and c, and returns all
 // that is wrong with them, with paths such as "url" or "tls.ca_file".
 func (n *Network) Target(u *url.URL, c Connection) (*Target, []Problem) {
+	n.redact.AddURL(u)
 	t, err := n.locate(u)
 	if err != nil {
 		return nil, []Problem{{"url", err.Error()}}
@@ -171,7 +172,8 @@ func (n *Network) Target(u *url.URL, c Connection) (*Target, []Problem) {
 
 // Redirected compiles u for a request that was redirected there from t, with
 // t's settings. Credentials (basic auth, the client certificate) are not taken
-// along to another host or from TLS to plain text.
+// along to another host or from TLS to plain text. Nothing of it is kept in n:
+// a target may redirect to somewhere else each time.
 func (n *Network) Redirected(t *Target, u *url.URL) (*Target, error) {
 	next, err := n.locate(u)
 	if err != nil {
@@ -209,7 +211,6 @@ func (n *Network) locate(u *url.URL) (*Target, error) {
 	default:
 		return nil, fmt.Errorf("%q is no scheme that can be probed", u.Scheme)
 	}
-	n.redact.AddURL(u)
 	if u.User != nil {
 		plain := *u
 		plain.User = nil
@@ -300,6 +301,7 @@ func (n *Network) proxy(c Connection) (*Target, error) {
 	}
 	key := fmt.Sprintf("proxy:%q %q %q", c.Proxy, c.Resolver, options.CAFile)
 	return Shared(n, key, func() (*Target, error) {
+		n.redact.AddURL(u)
 		t, err := n.locate(u)
 		if err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -226,5 +227,25 @@ func TestRedirectLeavesCredentialsBehind(t *testing.T) {
 		if strings.Contains(head, "Content-Type") != (q.Method == "POST") {
 			t.Errorf("%s: Content-Type in %q", tt.name, head)
 		}
+	}
+}
+
+func TestRedirectsLeaveNothingInTheNetwork(t *testing.T) {
+	n := testNetwork()
+	tg := target(t, n, "https://x.test/", Connection{})
+	q := NewRequest(tg, "GET", nil, nil)
+	before, values := len(n.shared), len(n.redact.values)
+	for i := range 100 {
+		u, _ := url.Parse(fmt.Sprintf("https://user:password%d@host%d.test/?token=secret%d", i, i, i))
+		next, err := n.Redirect(q, 302, u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := next.Target.String(); strings.Contains(s, "secret") || strings.Contains(s, "password") {
+			t.Errorf("secret in %s", s)
+		}
+	}
+	if len(n.shared) != before || len(n.redact.values) != values {
+		t.Errorf("%d shared values and %d secrets, want %d and %d", len(n.shared), len(n.redact.values), before, values)
 	}
 }

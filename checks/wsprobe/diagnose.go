@@ -105,13 +105,12 @@ const (
 )
 
 // Cause is one explanation of a failure.
-type Cause struct {
-	Name     string
-	Text     string   // what is wrong, in one sentence
-	Evidence []string // what was seen that speaks for it
-	Next     string   // what would prove it or rule it out
-	Fix      string   // what to do if it is so
-	weight   int
+type Cause = probe.Cause
+
+// weighed is a cause under consideration.
+type weighed struct {
+	Cause
+	weight int
 }
 
 // How much speaks for a cause. Equal weights keep the order of the rules.
@@ -121,6 +120,19 @@ const (
 	possible = 40 // cannot be told from another with what was seen
 	remote   = 15
 )
+
+// certainty puts a weight in words.
+func certainty(weight int) probe.Certainty {
+	switch {
+	case weight >= proven-1:
+		return probe.Proven
+	case weight >= likely-1:
+		return probe.Likely
+	case weight > remote:
+		return probe.Possible
+	}
+	return probe.Remote
+}
 
 // Diagnose explains a failure: the causes that fit, the likeliest first. It is
 // empty for what is no failure. Where the answers cannot tell two causes
@@ -135,14 +147,19 @@ func Diagnose(first Seen, sib Siblings) []Cause {
 		d.differences()
 		d.byClass()
 	}
-	slices.SortStableFunc(d.causes, func(a, b Cause) int { return cmp.Compare(b.weight, a.weight) })
-	return d.causes
+	slices.SortStableFunc(d.causes, func(a, b weighed) int { return cmp.Compare(b.weight, a.weight) })
+	causes := make([]Cause, len(d.causes))
+	for i, c := range d.causes {
+		causes[i] = c.Cause
+		causes[i].Certainty = certainty(c.weight)
+	}
+	return causes
 }
 
 type diagnosis struct {
 	first  Seen
 	sib    Siblings
-	causes []Cause
+	causes []weighed
 }
 
 // add adds a cause, or strengthens one that is there.
@@ -161,8 +178,8 @@ func (d *diagnosis) add(weight int, name string, evidence ...string) {
 		}
 	}
 	c := explain(name)
-	c.Name, c.Evidence, c.weight = name, evidence, weight
-	d.causes = append(d.causes, c)
+	c.Name, c.Evidence = name, evidence
+	d.causes = append(d.causes, weighed{c, weight})
 }
 
 // flapping looks at the repeated tries: when they differ, nothing else matters.

@@ -1,7 +1,6 @@
 package wsprobe
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -15,22 +14,15 @@ import (
 	"github.com/tripline/tripline/checks/probe"
 )
 
-// siblingTime bounds each of the further requests; they are made at once.
-const siblingTime = 2500 * time.Millisecond
+const (
+	// siblingTime bounds each of the further requests; they are made at once.
+	siblingTime = 2500 * time.Millisecond
+	// leastTime is what there must be for them: in less, silence means nothing.
+	leastTime = time.Second
+)
 
-// Around is what Investigate may ask for besides the request that failed.
-type Around struct {
-	// HealthPath is asked for what the service says of itself; default /health.
-	HealthPath string
-	// NoCredential is the same handshake without the credential; nil if none is
-	// configured.
-	NoCredential *Request
-	// Bypass is the same handshake sent past the proxies; nil if no such
-	// address is configured.
-	Bypass *Request
-	// Budget is how many requests may be made; 0 means all that help.
-	Budget int
-}
+// healthPath is what is asked for what the service says of itself.
+const healthPath = "/health"
 
 // question is one further request and where its answer belongs.
 type question struct {
@@ -38,16 +30,9 @@ type question struct {
 	into    **Seen // nil: Siblings.Again
 }
 
-// Investigate asks what tells the causes of a failed handshake apart: at once,
-// each on a fresh connection and for at most 2.5 s. It asks nothing where the
-// answer could not help (names, connections, TLS, an open WebSocket) or is
-// not welcome (429).
-func (p *Prober) Investigate(ctx context.Context, first Seen, a Around) Siblings {
-	var sib Siblings
-	plan := p.plan(first, a, &sib)
-	if a.Budget > 0 && len(plan) > a.Budget {
-		plan = plan[:a.Budget]
-	}
+// askAll makes the requests of plan at once, each on a fresh connection and for
+// at most 2.5 s. What says nothing about the target is left out of sib.
+func (p *Prober) askAll(ctx context.Context, plan []question, sib *Siblings) {
 	answers := make([]Seen, len(plan))
 	var wg sync.WaitGroup
 	for i, q := range plan {
@@ -55,44 +40,55 @@ func (p *Prober) Investigate(ctx context.Context, first Seen, a Around) Siblings
 	}
 	wg.Wait()
 	for i, q := range plan {
-		if q.into == nil {
+		switch {
+		case answers[i].Class.Status() == probe.Unknown:
+		case q.into == nil:
 			sib.Again = append(sib.Again, answers[i])
-		} else {
+		default:
 			*q.into = &answers[i]
 		}
 	}
-	return sib
 }
 
-// plan lists what to ask, the most telling first.
-func (p *Prober) plan(first Seen, a Around, sib *Siblings) []question {
-	q := p.req
-	again := question{request: q}
+// plan lists what to ask, the most telling first. It is empty where the answer
+// could not help (names, connections, TLS, an open WebSocket) or is not welcome
+// (429). thrifty means that nobody asked for it.
+func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 	switch first.Stage {
 	case probe.StageHandshake, probe.StageHTTP, probe.StageUpgrade:
 	default:
 		return nil
 	}
-	health := cmp.Or(a.HealthPath, "/health")
+	q := p.req
+	again := question{request: q}
 	get := question{plain(q.target, q.own), &sib.Get}
-	healthy := question{plain(p.at(health, ""), q.own), &sib.Health}
+	healthy := question{plain(p.at(healthPath, ""), q.own), &sib.Health}
 	switch first.Class {
-	case probe.RateLimited:
+	case probe.RateLimited, probe.SchemeMismatch, probe.TLSClientCert:
 		return nil
 	case probe.Unavailable, probe.BadGateway, probe.GatewayTimeout: // more load does not help it
-		return []question{healthy, get, again, again}
+		if !thrifty {
+			return []question{healthy, get, again, again}
+		}
+		if first.Header.Get("Retry-After") != "" {
+			return nil
+		}
+		return []question{healthy, get}
 	}
 	u := q.target.URL
 	nowhere := p.at(noSuchPath(u.Path), "")
 	var plan []question
 	add := func(into **Seen, r *Request) { plan = append(plan, question{r, into}) }
-	if a.Bypass != nil {
-		add(&sib.Bypass, a.Bypass)
+	if p.opt.Bypass != nil {
+		add(&sib.Bypass, p.opt.Bypass)
 	}
 	plan = append(plan, get)
 	add(&sib.UpRandom, NewRequest(nowhere, q.own, q.offered))
 	add(&sib.Version, compile(q.target, q.own, q.offered, "99"))
-	plan = append(plan, healthy, again, again)
+	plan = append(plan, healthy)
+	if !thrifty { // else the re-probes of a failed run do that
+		plan = append(plan, again, again)
+	}
 	add(&sib.Slash, NewRequest(p.at(toggleSlash(u.Path), u.RawQuery), q.own, q.offered))
 	if !first.Origin {
 		origin := "http"
@@ -102,14 +98,34 @@ func (p *Prober) plan(first Seen, a Around, sib *Siblings) []question {
 		fields := append(slices.Clone(q.own), probe.Field{Name: "Origin", Value: origin + "://" + q.target.Host})
 		add(&sib.WithOrigin, NewRequest(q.target, fields, q.offered))
 	}
-	if a.NoCredential != nil {
-		add(&sib.NoCredential, a.NoCredential)
+	if r := p.withoutCredential(); r != nil {
+		add(&sib.NoCredential, r)
 	}
 	if len(q.offered) > 0 {
 		add(&sib.NoProtocol, NewRequest(q.target, q.own, nil))
 	}
 	add(&sib.GetRandom, plain(nowhere, q.own))
-	return append(plan, again, again, again)
+	if !thrifty {
+		plan = append(plan, again, again, again)
+	}
+	return plan
+}
+
+// withoutCredential is the same upgrade without what looks like a credential;
+// nil if nothing does.
+func (p *Prober) withoutCredential() *Request {
+	q := p.req
+	if !q.credential() {
+		return nil
+	}
+	var query []string
+	for param := range strings.SplitSeq(q.target.URL.RawQuery, "&") {
+		if name, _, _ := strings.Cut(param, "="); !looksSecret(name) {
+			query = append(query, param)
+		}
+	}
+	fields := slices.DeleteFunc(slices.Clone(q.own), func(f probe.Field) bool { return looksSecret(f.Name) })
+	return NewRequest(p.at(q.target.URL.Path, strings.Join(query, "&")), fields, q.offered)
 }
 
 // at returns the target with another path and query on the same host.
@@ -185,21 +201,17 @@ func (q *Request) has(name string) bool {
 // credential tells whether something in the request looks like one: by the
 // names of headers and query parameters.
 func (q *Request) credential() bool {
-	looks := func(name string) bool {
-		name = strings.ToLower(name)
-		return slices.ContainsFunc([]string{"auth", "token", "cookie", "key", "jwt", "secret", "session", "ticket"}, func(s string) bool {
-			return strings.Contains(name, s) && !strings.HasPrefix(name, "sec-websocket")
-		})
-	}
-	for _, f := range q.fields {
-		if looks(f.Name) {
-			return true
-		}
-	}
 	for name := range q.target.URL.Query() {
-		if looks(name) {
+		if looksSecret(name) {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(q.own, func(f probe.Field) bool { return looksSecret(f.Name) })
+}
+
+func looksSecret(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc([]string{"auth", "token", "cookie", "key", "jwt", "secret", "session", "ticket"}, func(s string) bool {
+		return strings.Contains(name, s)
+	})
 }

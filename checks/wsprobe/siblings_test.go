@@ -91,13 +91,15 @@ func TestInvestigate(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), timeout)
 			defer cancel()
-			o, first := p.Examine(ctx)
+			o, first := p.examine(ctx)
 			if o.Class != c.Expect {
 				t.Fatalf("got %s (%s), want %s", o.Class, o.Reason, c.Expect)
 			}
 			ctx, cancel = context.WithTimeout(context.Background(), timeout)
 			defer cancel()
-			causes := Diagnose(first, p.Investigate(ctx, first, Around{}))
+			var sib Siblings
+			p.askAll(ctx, p.plan(first, false, &sib), &sib)
+			causes := Diagnose(first, sib)
 			pure := Diagnose(c.seen(t))
 			if diff := cmp.Diff(names(pure), names(causes)); diff != "" {
 				t.Errorf("asking gives other causes than the recording: %s", diff)

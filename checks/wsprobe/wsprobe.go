@@ -4,8 +4,9 @@
 // that are not 101, frames that RFC 6455 forbids, HTTP text inside the stream.
 //
 // handshake.go opens, frame.go reads and writes frames, session.go speaks,
-// classify.go judges (pure), evidence.go shows, siblings.go asks further
-// questions after a failure and diagnose.go draws conclusions (pure).
+// classify.go judges (pure), evidence.go shows. After a failure inquire.go finds
+// out why: siblings.go asks further questions, thrift.go keeps them few, and
+// diagnose.go draws conclusions (pure).
 //
 // To recognise another failure add a case to classify.go; to recognise another
 // cause add a rule to diagnose.go.
@@ -34,6 +35,9 @@ type Options struct {
 	Close      time.Duration // how long the server may take to answer our close frame
 	MaxMessage uint64        // bytes; a larger message is an error
 	SlowerThan time.Duration // a later 101 is slow; 0 means never
+	// Bypass is the same handshake sent past the proxies, to learn whether they
+	// are to blame; nil if no such address is known.
+	Bypass *Request
 }
 
 // Message is what we send.
@@ -67,13 +71,6 @@ func (p *Prober) Probe(ctx context.Context) probe.Outcome {
 	return o
 }
 
-// Examine is Probe for those who want to know why: it also returns what
-// Investigate and Diagnose start from.
-func (p *Prober) Examine(ctx context.Context) (probe.Outcome, Seen) {
-	o, x := p.try(ctx)
-	return o, x.seen(p.req, o, p.net.Redactor())
-}
-
 func (p *Prober) try(ctx context.Context) (probe.Outcome, *exchange) {
 	x, f := handshake(ctx, p.net, p.req)
 	if x.conn != nil {
@@ -93,6 +90,7 @@ func (p *Prober) try(ctx context.Context) (probe.Outcome, *exchange) {
 		o.RetryAfter = retryAfter(x.resp.Header, time.Now())
 	}
 	p.measure(&o, x)
+	o.Inquiry = p.inquiry(x, o)
 	return o, x
 }
 
@@ -106,6 +104,9 @@ func (p *Prober) good(x *exchange, latency time.Duration, evidence func() *probe
 	if p.opt.SlowerThan > 0 && latency > p.opt.SlowerThan {
 		o.Class, o.Stage = probe.Slow, probe.StageTime
 		o.Reason = fmt.Sprintf("%s: accepted after %s, slower_than is %v", what, brief(latency), p.opt.SlowerThan)
+	}
+	if o.Class != probe.OK {
+		o.Inquiry = p.inquiry(x, o)
 	}
 	if days, ok := x.conn.CertDaysLeft(); ok {
 		o.Measures = map[string]float64{probe.MeasureCertDays: days}

@@ -40,13 +40,24 @@ type incidentJSON struct {
 
 func openIncidents(t *testing.T, listen string) []incidentJSON {
 	t.Helper()
-	var list []incidentJSON
+	var answer struct {
+		Incidents []struct {
+			incidentJSON
+			Ended time.Time `json:"ended"`
+		} `json:"incidents"`
+	}
 	if status, body := get(t, "http://"+listen+"/api/incidents"); status == 200 {
-		if err := json.Unmarshal([]byte(body), &list); err != nil {
+		if err := json.Unmarshal([]byte(body), &answer); err != nil {
 			t.Fatalf("%v in %q", err, body)
 		}
 	}
-	return list
+	var open []incidentJSON
+	for _, i := range answer.Incidents {
+		if i.Ended.IsZero() {
+			open = append(open, i.incidentJSON)
+		}
+	}
+	return open
 }
 
 func crashRound(t *testing.T, rnd *rand.Rand, between bool) {

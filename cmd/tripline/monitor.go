@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,8 +15,10 @@ import (
 	"github.com/tripline/tripline/alerting"
 	"github.com/tripline/tripline/alerting/notify"
 	"github.com/tripline/tripline/checks"
+	"github.com/tripline/tripline/internal/cloudmon"
 	"github.com/tripline/tripline/internal/config"
 	"github.com/tripline/tripline/internal/journal"
+	"github.com/tripline/tripline/internal/prom"
 	"github.com/tripline/tripline/internal/schedule"
 	"github.com/tripline/tripline/internal/web"
 )
@@ -37,7 +40,13 @@ type monitor struct {
 	server    *web.Server
 	health    *health
 	reloader  *reloader
-	slog      *slog.Logger
+	exporter  *cloudmon.Exporter // nil when Cloud Monitoring is off
+	counters  *cloudmon.Counters // what /metrics shows
+	disk      diskCache
+	firstSeq  uint64 // of this process in the log
+
+	metricsSeq atomic.Uint64
+	slog       *slog.Logger
 
 	mu      sync.Mutex
 	cfg     *config.Config // the one in force
@@ -131,11 +140,14 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 	m.console = newConsole(p.stdout)
 	m.health = &health{monitor: m}
 	m.page = web.NewState()
+	m.firstSeq = m.log.Last() + 1
+	m.counters = m.newCounters()
+	m.exporter = m.newExporter()
 	m.server = web.New(web.Options{
 		State: m.page, Version: versionString(), Environment: m.cfg.Environment, Started: time.Now(), Log: m.slog, Token: m.cfg.HTTP.Token,
 		Checks: func() []checks.Check { return m.config().Checks }, Problems: m.health.problems, Facts: m.health.facts,
 		Notifiers: func() []web.Notifier { return m.desks.states(m.config().Notifiers) }, Evidence: evidenceStore{m.journal}.newest,
-		Warnings: m.warnings, Command: m.command,
+		Warnings: m.warnings, Command: m.command, Metrics: prom.New(m.counters, m.self, m.slog),
 	})
 	return nil
 }
@@ -202,6 +214,10 @@ func (m *monitor) run(ctx context.Context, l net.Listener) error {
 	part(&views, viewCtx, "notify", func(ctx context.Context) error { return m.desks.run(ctx, m.config().Notifiers) })
 	part(&views, viewCtx, "page", m.followPage)
 	part(&views, viewCtx, "incidents", m.followIncidents)
+	part(&views, viewCtx, "metrics", m.followMetrics)
+	if m.exporter != nil {
+		part(&views, viewCtx, "cloud monitoring", m.exporter.Run)
+	}
 	part(&views, viewCtx, "reload", m.reloader.run)
 	part(&views, viewCtx, "terminal", m.followConsole)
 	part(&views, viewCtx, "http", func(ctx context.Context) error { return m.server.Serve(ctx, l) })

@@ -22,14 +22,15 @@ import (
 type Config struct {
 	// Project is the id of the Google Cloud project to write to.
 	Project string `yaml:"project" json:"project"`
-	// Location, Namespace and Job are labels of the monitored resource
-	// generic_task, under which all series are written: where this monitor
-	// runs (a region or zone; default "global"), whose it is (default
-	// "default") and its name (default "tripline"). The fourth one, task_id,
-	// is made up and kept in the data directory.
-	Location  string `yaml:"location,omitempty" json:"location,omitempty"`
+	// Location is where this monitor runs: a region or zone. With namespace,
+	// job and a task_id that is made up and kept in the data directory it is
+	// the monitored resource generic_task, under which all series are written.
+	// Default "global".
+	Location string `yaml:"location,omitempty" json:"location,omitempty"`
+	// Namespace is whose monitor this is. Default "default".
 	Namespace string `yaml:"namespace,omitempty" json:"namespace,omitempty"`
-	Job       string `yaml:"job,omitempty" json:"job,omitempty"`
+	// Job is the name of this monitor. Default "tripline".
+	Job string `yaml:"job,omitempty" json:"job,omitempty"`
 	// CredentialsFile is the path of a Google credentials file. Without it
 	// Application Default Credentials are used.
 	CredentialsFile string `yaml:"credentials_file,omitempty" json:"credentials_file,omitempty"`

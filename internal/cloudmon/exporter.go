@@ -335,9 +335,9 @@ func (x *Exporter) roll(from time.Time) {
 
 // flush writes what was folded since the last minute ended, so that a result
 // of the last second before a stop is exported. Its end time keeps the
-// distance to the points before and to the end of the minute, which the next
-// process will write. Unlike that one it is not found again by reading the
-// log, so it is stored before it is used.
+// distance to the point before; should the end of the minute be too near after
+// it, the next process leaves that one out. Unlike the end of a minute it is
+// not found again by reading the log, so it is stored before it is used.
 func (x *Exporter) flush(ctx, work context.Context) error {
 	if !x.folded || x.end.IsZero() {
 		return nil
@@ -345,10 +345,6 @@ func (x *Exporter) flush(ctx, work context.Context) error {
 	end := x.clock.Truncate(time.Millisecond).Add(time.Millisecond)
 	if least := x.lastEnd.Add(minStep); end.Before(least) {
 		end = least
-	}
-	next := end.Truncate(minute).Add(minute)
-	if next.Sub(end) < minStep {
-		end = next
 	}
 	if time.Until(end) > maxAhead { // many restarts in one minute: the next one will write it
 		return nil

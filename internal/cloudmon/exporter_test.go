@@ -450,12 +450,18 @@ func TestStopAtStart(t *testing.T) {
 	base := began(2)
 	entries := []checks.Entry{tick(base), result("api", base.Add(time.Second), probe.OK), tick(base.Add(time.Minute)), result("api", base.Add(61*time.Second), probe.OK)}
 	r.log = newLog(entries)
-	r.server.Inject(1, cloudmontest.Fault{}) // the minute is written, the flush is not
-	r.server.Inject(-1, cloudmontest.Fault{Code: codes.Unavailable})
-	x, stop := r.run()
-	r.until("the minute", func() bool { return x.Health().Written > 0 })
+	_, stop := r.run()
+	r.until("the save", func() bool {
+		r.store.mu.Lock()
+		defer r.store.mu.Unlock()
+		if r.store.saved == 2 { // at the start and after the minute
+			r.store.err = errors.New("disk full") // so that nothing is flushed
+			return true
+		}
+		return false
+	})
 	stop()
-	r.server.Clear()
+	r.store.err = nil
 	if p := r.server.Points(prefix+"check_count", nil); len(p) != 1 || p[0].Int != 1 {
 		t.Fatalf("first process: %v, want one point of 1", p)
 	}
@@ -463,6 +469,43 @@ func TestStopAtStart(t *testing.T) {
 	r.runAll()
 	r.agrees(entries)
 	r.noViolations()
+}
+
+// A flush is written and the process dies before it knows. The next flush, of
+// the same moment and with more in it, must not take its place.
+func TestLostFlush(t *testing.T) {
+	r := newRig(t, cloudmontest.Options{})
+	r.pace = func(p *pace) { p.stop = 50 * time.Millisecond }
+	base := began(2)
+	entries := []checks.Entry{tick(base), result("api", base.Add(time.Second), probe.OK), tick(base.Add(time.Minute)), result("api", base.Add(61*time.Second), probe.OK)}
+	r.log = newLog(entries)
+	x, stop := r.run()
+	r.until("the minute", func() bool { h := x.Health(); return h.Written > 0 && h.Position == 1 })
+	r.server.Inject(-1, cloudmontest.Fault{Code: codes.Unavailable, Written: true})
+	stop()
+	r.server.Clear()
+	if p := r.server.Points(prefix+"check_count", nil); len(p) != 2 || p[1].Int != 2 {
+		t.Fatalf("first process: %v, want the minute and the flush", p)
+	}
+	r.pace = nil
+	more := []checks.Entry{result("api", base.Add(62*time.Second), probe.OK)}
+	r.log.Append(more...)
+	r.runAll()
+	r.agrees(append(entries, more...))
+	r.noViolations()
+}
+
+// A series that begins after a flush, or after the clock was set back, starts
+// after everything that was written.
+func TestStartAfterEnd(t *testing.T) {
+	r := newRig(t, cloudmontest.Options{})
+	x := r.exporter()
+	x.lastEnd = began(0).Add(12 * time.Second)
+	x.roll(began(0))
+	x.counters.Fold(result("api", began(0), probe.OK))
+	if s := x.counters.Snapshot()[1]; s.StartMS != x.lastEnd.UnixMilli()+1 {
+		t.Errorf("%s starts at %d, want 1 ms after %d", s.Metric.Name, s.StartMS, x.lastEnd.UnixMilli())
+	}
 }
 
 // Two processes with the same checks: each has its own series.

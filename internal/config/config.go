@@ -31,14 +31,18 @@ type Config struct {
 	Rules       []alerting.Rule
 	Subjects    []alerting.Subject // the checks as rules see them, in the order of Checks
 	Notifiers   []Notifier
-	Net         *probe.Network  // what the checks reach their targets through
-	Redact      *probe.Redactor // knows every secret of the file
-	Hash        string          // changes with the text and with what its references yield, secrets apart
+
+	CloudMonitoring *Export // nil if none is configured
+
+	Net    *probe.Network  // what the checks reach their targets through
+	Redact *probe.Redactor // knows every secret of the file
+	Hash   string          // changes with the text and with what its references yield, secrets apart
 	// Fingerprints tells by check name what the check was made of: equal ones
 	// are the same check.
 	Fingerprints map[string]string
 	Warnings     []string // what is allowed but hardly meant
 
+	cost string   // of CloudMonitoring, for people
 	when []string // the schedule of each check as the file says it
 }
 

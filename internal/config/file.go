@@ -48,6 +48,9 @@ type File struct {
 	Rules []alerting.Rule `yaml:"rules,omitempty"`
 	// Notify says who is told and how.
 	Notify []Notify `yaml:"notify,omitempty"`
+	// CloudMonitoring exports metrics to Google Cloud Monitoring. Without it
+	// they are on /metrics only.
+	CloudMonitoring *CloudMonitoring `yaml:"cloud_monitoring,omitempty"`
 }
 
 // Data says where the log, the state and the history are kept, and how long.
@@ -105,7 +108,8 @@ type Check struct {
 	// every metric. Names hold letters, digits and underscores.
 	Labels map[string]string `yaml:"labels,omitempty"`
 	// Every is the time between two runs, at least 1s. When in the interval it
-	// runs depends on the name alone, which spreads checks evenly.
+	// runs follows from the names of the checks: they are spread evenly, and
+	// stay where they are after a restart.
 	Every *probe.Duration `yaml:"every,omitempty"`
 	// Cron is a schedule in the five fields of crontab, instead of every:
 	// minute hour day month weekday. Where clocks change, times that are left

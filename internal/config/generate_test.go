@@ -98,7 +98,7 @@ func newGenerator(t *testing.T) *generator {
 	t.Helper()
 	t.Chdir("../..") // the extractor wants paths that mirror import paths
 	r := &jsonschema.Reflector{}
-	for _, dir := range []string{"internal/config", "checks", "alerting"} {
+	for _, dir := range []string{"internal/config", "internal/cloudmon", "checks", "alerting"} {
 		if err := r.AddGoComments(module, dir, jsonschema.WithFullComment()); err != nil {
 			t.Fatal(err)
 		}

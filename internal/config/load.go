@@ -102,10 +102,12 @@ func (l *loader) load() {
 	l.loadChecks()
 	l.loadRules()
 	l.loadNotifiers()
+	l.loadCloudMonitoring()
 	l.warn()
 	if len(l.src.wrong) == 0 {
 		schedule.Spread(l.cfg.Checks)
 		l.fingerprints()
+		l.estimate()
 	}
 }
 

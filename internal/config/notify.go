@@ -6,28 +6,42 @@ import (
 	"github.com/tripline/tripline/alerting/notify"
 )
 
-// findOff finds the notifiers that are off, before their references are
-// looked at: those of an unset variable are no error there.
+// findOff finds the outputs that are off, before their references are looked
+// at: those of an unset variable are no error there.
 func (l *loader) findOff() {
+	if _, n := l.find(l.root, "cloud_monitoring"); n != nil {
+		l.judgeOff(resolved(n))
+	}
 	_, list := l.find(l.root, "notify")
 	if list == nil || list.Kind != yaml.SequenceNode {
 		return
 	}
 	for _, item := range list.Content {
-		n := resolved(item)
-		if n.Kind != yaml.MappingNode {
-			continue
-		}
-		_, v := l.find(n, "only_if")
-		if v == nil || v.Kind != yaml.ScalarNode || !isVariable(v.Value) {
-			continue
-		}
-		switch value, ok := l.env.Lookup(v.Value); {
-		case !ok:
-			l.off[n] = v.Value + " is not set"
-		case value == "":
-			l.off[n] = v.Value + " is empty"
-		}
+		l.judgeOff(resolved(item))
+	}
+}
+
+// judgeOff notes that the output n is off if its only_if says so.
+func (l *loader) judgeOff(n *yaml.Node) {
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	_, v := l.find(n, "only_if")
+	if v == nil || v.Kind != yaml.ScalarNode || !isVariable(v.Value) {
+		return
+	}
+	switch value, ok := l.env.Lookup(v.Value); {
+	case !ok:
+		l.off[n] = v.Value + " is not set"
+	case value == "":
+		l.off[n] = v.Value + " is empty"
+	}
+}
+
+// judgeOnlyIf reports an only_if that names no variable.
+func (l *loader) judgeOnlyIf(n *yaml.Node, what, name string) {
+	if v := l.below(n, "only_if"); v != nil && !isVariable(name) {
+		l.fail(v, "%s: only_if: %q is no name of an environment variable, want one such as SLACK_BOT_TOKEN", what, short(name))
 	}
 }
 
@@ -46,9 +60,7 @@ func (l *loader) loadNotifiers() {
 
 func (l *loader) loadNotifier(n *yaml.Node, e *Notify, names map[string]int) {
 	at, what := l.name(n, "notifier", e.Name, names)
-	if v := l.below(n, "only_if"); v != nil && !isVariable(e.OnlyIf) {
-		l.fail(v, "%s: only_if: %q is no name of an environment variable, want one such as SLACK_BOT_TOKEN", what, short(e.OnlyIf))
-	}
+	l.judgeOnlyIf(n, what, e.OnlyIf)
 	kinds, settings := e.Set()
 	if !l.oneKind(n, at, what, kinds, notify.Kinds{}.Names()) {
 		return

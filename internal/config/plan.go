@@ -54,6 +54,17 @@ func (c *Config) Plan(now time.Time) string {
 	if len(c.Notifiers) == 0 {
 		line("  nobody")
 	}
+	if m := c.CloudMonitoring; m != nil {
+		title("Metrics:")
+		state := "project " + m.Project
+		if m.Off != "" {
+			state = "off: " + m.Off
+		}
+		line("  Cloud Monitoring", state)
+		if c.cost != "" {
+			line("  estimate", c.cost)
+		}
+	}
 	title("This process:")
 	line("  page and API", c.HTTP.Listen, c.exposure())
 	line("  data", c.Data.Dir, fmt.Sprintf("results kept for %s, at most %s", c.Data.Keep, c.Data.MaxSize))

@@ -37,7 +37,7 @@ func (d *decoder) prepare(n *yaml.Node, key string, off bool, depth int) {
 			if (below == "url" || below == "value") && looksSecret(key) {
 				below = key // the URL of a webhook, the value of a token
 			}
-			d.prepare(n.Content[i+1], below, off, depth+1)
+			d.prepare(n.Content[i+1], below, off || d.off[n.Content[i+1]] != "", depth+1)
 		}
 	}
 }

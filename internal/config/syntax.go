@@ -112,6 +112,8 @@ func hint(problem, line string) string {
 		return "; want the same indentation for all keys of a block, and quotes around special characters"
 	case strings.Contains(problem, "found character that cannot start any token") && strings.ContainsAny(line, "@`%"):
 		return "; a value that begins with @, ` or % wants quotes"
+	case strings.Contains(problem, "did not find expected ','") && strings.Contains(line, "${"):
+		return "; within { } and [ ] a reference wants quotes, such as \"${NAME}\""
 	case strings.Contains(problem, "unexpected end of stream"):
 		return "; a quote is not closed"
 	}

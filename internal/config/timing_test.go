@@ -142,3 +142,49 @@ func TestHash(t *testing.T) {
 		t.Error("the hash tells secrets apart")
 	}
 }
+
+// TestFingerprints: of two loads exactly what differs has another fingerprint.
+func TestFingerprints(t *testing.T) {
+	const src = "version: 1\ndefaults: {every: \"${EVERY:-1m}\", headers: {X-A: \"${HEADER:-a}\"}}\nchecks:\n" +
+		"  - name: one\n    health: {url: \"${URL:-http://127.0.0.1/}\"}\n" +
+		"  - name: two\n    every: 1m\n    health: {url: \"http://127.0.0.1/\", headers: {X-Key: \"${API_KEY:-some-key}\"}}\n" +
+		"notify:\n  - name: team\n    only_if: TOKEN\n    slack: {token: \"${TOKEN}\", channel: C012345}\n"
+	load := func(env map[string]string) map[string]string {
+		c, err := Load("c.yaml", []byte(src), testEnv(env, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		prints := map[string]string{"team": c.Notifiers[0].Fingerprint}
+		for _, k := range c.Checks {
+			prints[k.Name] = c.Fingerprints[k.Name]
+		}
+		return prints
+	}
+	first := load(nil)
+	for _, c := range []struct {
+		env  map[string]string
+		want string // what changes
+	}{
+		{nil, ""},
+		{map[string]string{"UNUSED": "x"}, ""},
+		{map[string]string{"URL": "http://127.0.0.2/"}, "one"},
+		{map[string]string{"EVERY": "2m"}, "one"},
+		{map[string]string{"HEADER": "b"}, "one two"},
+		{map[string]string{"API_KEY": "another-key"}, "two"},
+		{map[string]string{"TOKEN": "xoxb-1234"}, "team"},
+	} {
+		var changed []string
+		now := load(c.env)
+		for _, name := range []string{"one", "two", "team"} {
+			if now[name] != first[name] {
+				changed = append(changed, name)
+			}
+		}
+		if got := strings.Join(changed, " "); got != c.want {
+			t.Errorf("%v changes %q, want %q", c.env, got, c.want)
+		}
+	}
+	if one, two := load(map[string]string{"TOKEN": "xoxb-1234"}), load(map[string]string{"TOKEN": "xoxb-5678"}); one["team"] == two["team"] {
+		t.Error("another token has the same fingerprint")
+	}
+}

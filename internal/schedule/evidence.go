@@ -31,17 +31,26 @@ func (m *memory) note(r *checks.Result) (changed, keep bool) {
 	first := m.class == ""
 	changed = r.Status != m.status && (!first || r.Status != probe.Up)
 	if r.Status == probe.Up {
+		keep = r.Class != m.class && !first
+	} else {
+		keep = m.New(r.Class, r.Slot)
+	}
+	if r.Status == probe.Up {
 		m.streak = 0
 	} else if m.streak < 255 {
 		m.streak++
 	}
-	bad := r.Status != probe.Up
-	keep = r.Class != m.class && (!first || bad) || bad && (m.streak <= 3 || r.Slot.Sub(m.kept) >= time.Hour)
 	if keep {
 		m.kept = r.Slot
 	}
 	m.status, m.class = r.Status, r.Class
 	return changed, keep
+}
+
+// New implements checks.Newness: the evidence of what is new is kept, so it is
+// worth a diagnosis.
+func (m *memory) New(class probe.Class, slot time.Time) bool {
+	return class != m.class || m.streak < 3 || slot.Sub(m.kept) >= time.Hour
 }
 
 // keep builds the evidence, which must happen before the check's next run, and

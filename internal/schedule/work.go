@@ -64,7 +64,7 @@ func (r *Runner) start(it *item, now reading) job {
 // work makes one run, and those that wait for a worker after it.
 func (r *Runner) work(ctx context.Context, j job) {
 	for ok := true; ok; {
-		result, evidence := checks.Run(ctx, *j.check, j.slot)
+		result, evidence := checks.RunScheduled(ctx, *j.check, j.slot, &j.it.memory)
 		if ctx.Err() != nil && result.Status == probe.Down {
 			result.Status, result.Class, result.Stage = probe.Unknown, probe.Interrupted, probe.StageMonitor
 			result.Reason, result.Tally, evidence = "the monitor was stopped during the run", nil, nil

@@ -1,0 +1,150 @@
+package wsprobe
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tripline/tripline/checks/probe"
+)
+
+// What nobody asked for is kept within these limits for each host:port, over
+// all checks of it.
+const (
+	mostAsked = 8 // in any window
+	perWindow = 5 * time.Minute
+	// mostAtOnce leaves some for the failure that follows: a deployment that
+	// goes wrong shows several in a row.
+	mostAtOnce = 6
+	// busyTime is how long a host that says 503, and not until when, is left alone.
+	busyTime = 30 * time.Second
+)
+
+// host is what is known of one host:port, and what it cost. All checks of the
+// host share one; it is made when the first of them fails.
+type host struct {
+	turn  chan struct{} // held by who uses the rest
+	spent []time.Time   // when requests were made, within the window
+	quiet time.Time     // nothing is asked before: the host wants less
+	known []known
+}
+
+// known is a failure that was looked into.
+type known struct {
+	at    time.Time
+	name  string // the Host that was asked
+	first Seen
+	sib   Siblings
+}
+
+// learn asks within the limits, unless a failure like first was looked into
+// already: then its answers are good for this one too. note says so.
+func (p *Prober) learn(ctx context.Context, first Seen) (sib *Siblings, note string) {
+	sib = &Siblings{}
+	h, _ := probe.Shared(p.net, "diagnosis:"+p.req.target.Addr, func() (*host, error) {
+		return &host{turn: make(chan struct{}, 1)}, nil
+	})
+	select {
+	case h.turn <- struct{}{}:
+		defer func() { <-h.turn }()
+	case <-ctx.Done():
+		return sib, ""
+	}
+	now, name := time.Now(), p.req.value("Host")
+	if k := h.find(first, name, now); k != nil {
+		return k.sibFor(first), k.note(first, now)
+	}
+	plan := p.plan(first, true, sib)
+	plan = plan[:h.take(min(len(plan), mostAtOnce), now)]
+	if len(plan) > 0 {
+		p.askAll(ctx, plan, sib)
+		h.known = append(h.known, known{now, name, first, *sib})
+	}
+	h.heed(first, sib, now)
+	return sib, ""
+}
+
+// take returns how many of n requests may be made now, and counts them.
+func (h *host) take(n int, now time.Time) int {
+	if now.Before(h.quiet) {
+		return 0
+	}
+	h.spent = slices.DeleteFunc(h.spent, func(t time.Time) bool { return now.Sub(t) >= perWindow })
+	n = min(n, mostAsked-len(h.spent))
+	for range n {
+		h.spent = append(h.spent, now)
+	}
+	return n
+}
+
+// heed makes the host be left alone for a while if an answer asks for it.
+func (h *host) heed(first Seen, sib *Siblings, now time.Time) {
+	for _, a := range append(sib.all(), &first) {
+		wait := time.Duration(0)
+		switch a.Status {
+		case http.StatusTooManyRequests:
+			wait = perWindow
+		case http.StatusServiceUnavailable:
+			wait = busyTime
+		default:
+			continue
+		}
+		h.quiet = now.Add(min(max(retryAfter(a.Header, now), wait), time.Hour))
+	}
+}
+
+// find returns a failure like first that was looked into within the window.
+func (h *host) find(first Seen, name string, now time.Time) *known {
+	h.known = slices.DeleteFunc(h.known, func(k known) bool { return now.Sub(k.at) >= perWindow })
+	var alike *known
+	for i := range h.known {
+		k := &h.known[i]
+		if k.name != name || !k.like(&first) {
+			continue
+		}
+		if k.first.Path == first.Path {
+			return k
+		}
+		alike = k
+	}
+	return alike
+}
+
+// like tells whether b failed as k did.
+func (k *known) like(b *Seen) bool {
+	a := &k.first
+	return a.Class == b.Class && a.Stage == b.Stage && a.Secure == b.Secure &&
+		a.Credential == b.Credential && a.Origin == b.Origin && slices.Equal(a.Offered, b.Offered) &&
+		(a.Status == 0 && b.Status == 0 || sameAnswer(a, b))
+}
+
+// sibFor returns the answers that are good for first: for another path those
+// about the host alone.
+func (k *known) sibFor(first Seen) *Siblings {
+	s := k.sib
+	if k.first.Path != first.Path {
+		s = Siblings{Get: s.Get, GetRandom: s.GetRandom, UpRandom: s.UpRandom, Version: s.Version, Health: s.Health}
+	}
+	return &s
+}
+
+func (k *known) note(first Seen, now time.Time) string {
+	ago := now.Sub(k.at).Round(time.Second)
+	if k.first.Path != first.Path {
+		return fmt.Sprintf("(asked %s ago for %s, which fails alike)", ago, clip(k.first.Path, 100))
+	}
+	return fmt.Sprintf("(asked %s ago)", ago)
+}
+
+// value returns the value of a header field of the request.
+func (q *Request) value(name string) string {
+	for _, f := range q.own {
+		if strings.EqualFold(f.Name, name) {
+			return f.Value
+		}
+	}
+	return ""
+}
