@@ -26,7 +26,11 @@ func story(t *testing.T, rules []Rule, list []Subject, text string) (events []st
 		entry := result(name, "", slot, rune(fields[n][0]))
 		slot = slot.Add(2e9)
 		for _, c := range e.Step(uint64(n), *entry) {
-			events = append(events, name+fields[n]+": "+string(c.Event)+" "+c.Incident.Group+" since "+c.Incident.Since.Format("04:05"))
+			text := name + fields[n] + ": " + string(c.Event) + " " + c.Incident.Group + " since " + c.Incident.Since.Format("04:05")
+			if c.Event == Resolved {
+				text += " for " + span(c.Incident.Outage())
+			}
+			events = append(events, text)
 		}
 		judgeEngine(t, e, map[string]bool{"a": true, "b": true, "c": true, "d": true, "e": true, "f": true, "g": true})
 	}
@@ -47,6 +51,8 @@ func TestBlind(t *testing.T) {
 	for k := range oneHost {
 		oneHost[k].Host = "EXAMPLE.com:" + []string{"80", "443", "8080", "8443"}[k]
 	}
+	twoPorts := names("abcd")
+	twoPorts[0].Host, twoPorts[1].Host = "example.com:443", "example.com:8443"
 	tests := []struct {
 		name  string
 		rules []Rule
@@ -86,12 +92,16 @@ func TestBlind(t *testing.T) {
 			"what was held counts no more", []Rule{
 				{Name: "conn", Rate: &Rate{Of: "connection_failure", Over: 60 * minute, Above: share("0%"), MinFailures: 3}},
 				{Name: "self", Unknown: &UnknownRule{}},
-			}, names("abc"), "a . b . c . | a c b c c c | a c b c c c | a . b . c . | a . b . c . | a . b . c . | a c b . | b . a c | b . a c",
-			[]string{"cc: opened monitor since 01:00", "a.: resolved monitor since 01:00", "ac: opened a since 06:00"},
+			}, names("abc"), "a . b . c . | a c b c c c | a c b c c c | a . b . c . | a . b . c . | a . b . c . | a c b . | b . a c",
+			[]string{"cc: opened monitor since 01:00", "a.: resolved monitor since 01:00 for 1m4s"},
 		},
 		{
 			"the blind finding says how long the hosts failed", rules, names("abc"), "a . b . c . | a c b c c c | a c b c c c | a . b . c . | a . b . | a . b .",
-			[]string{"ac: opened a since 01:00", "cc: opened monitor since 01:00", "a.: resolved a since 01:00", "a.: resolved monitor since 01:00"},
+			[]string{"ac: opened a since 01:00", "cc: opened monitor since 01:00", "a.: resolved a since 01:00 for 1m", "a.: resolved monitor since 01:00 for 1m4s"},
+		},
+		{
+			"a port that was closed before says nothing", rules, twoPorts, "b c a . c . d . | b c a . | b c a . | b c a . | b c a . c . d . | b c c c d c",
+			[]string{"bc: opened b since 00:00", "cc: opened c since 05:02"},
 		},
 	}
 	for _, tt := range tests {

@@ -316,18 +316,20 @@ func TestAdoptTellsWhatOnlyTheEngineKnows(t *testing.T) {
 
 func TestAdoptTwoOpenIncidentsOfOneGroup(t *testing.T) {
 	lines := []line{{"a", "", "XX"}}
-	rules := []Rule{notFound("0%")}
+	rules := []Rule{notFound("0%"), downRule(1)}
 	told := run1(NewEngine(rules, subjects(lines)), 1, entries(lines))
-	older := told[0].Incident.clone()
+	newer, older := told[0].Incident, told[0].Incident.clone()
 	older.ID, older.Since = "a-older", older.Since.Add(-time.Hour)
+	newer.Findings = newer.Findings[:1]
 	e := NewEngine(rules, subjects(lines))
-	got := e.Adopt([]Incident{told[0].Incident, older})
+	got := e.Adopt([]Incident{newer, older})
 	if len(got) != 1 || got[0].Event != Resolved || got[0].Incident.ID != "a-older" {
 		t.Errorf("got %v, want the older one resolved", titles(got))
 	}
-	if open := e.Open(); len(open) != 1 || open[0].ID != told[0].Incident.ID || !open[0].Findings[0].Holds() {
+	if open := e.Open(); len(open) != 1 || open[0].ID != newer.ID || !open[0].Findings[0].Holds() {
 		t.Errorf("open: %+v", open)
 	}
+	judgeEngine(t, e, map[string]bool{"a": true})
 }
 
 func TestReconfigure(t *testing.T) {

@@ -14,6 +14,10 @@ func (e *Evaluator) Position() Position {
 	return e.position
 }
 
+// Ready is closed once the stored incidents are loaded and the rules agree with
+// them: before that Incidents is not complete.
+func (e *Evaluator) Ready() <-chan struct{} { return e.ready }
+
 // Incidents returns all incidents that are kept, by their beginning.
 func (e *Evaluator) Incidents() []alerting.Incident {
 	e.mu.Lock()

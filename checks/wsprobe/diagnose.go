@@ -194,7 +194,14 @@ func (d *diagnosis) flapping() {
 		}
 	}
 	if good > 0 && !d.first.opened() {
-		d.add(proven, CauseMixedVersions, countText(good, n)+" of the same upgrade were accepted, others were not")
+		accepted := countText(good, n) + " further tries of the same upgrade were accepted"
+		switch d.first.Class {
+		case probe.NotFound, probe.Forbidden, probe.Auth, probe.UpgradeIgnored, probe.UpgradeRefused, probe.Redirected:
+			d.add(proven, CauseMixedVersions, accepted)
+		default: // it may be over
+			d.add(likely+2, CauseRestart, accepted)
+			d.add(likely, CauseMixedVersions, accepted)
+		}
 		return
 	}
 	for i := range d.sib.Again {

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -115,50 +114,43 @@ func names(causes []Cause) (list []string) {
 	return list
 }
 
-// TestInvestigateIsPolite: how many requests are made, and of which sort.
-func TestInvestigateIsPolite(t *testing.T) {
-	var mu sync.Mutex
-	var asked []string
-	status := "404 Not Found"
-	addr := listen(t, func(conn *net.TCPConn) {
-		defer conn.Close()
-		req, err := http.ReadRequest(bufio.NewReader(conn))
-		if err != nil {
-			return
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		asked = append(asked, req.Method+" "+req.Header.Get("Upgrade"))
-		_, _ = io.WriteString(conn, "HTTP/1.1 "+status+"\r\nContent-Length: 0\r\n\r\n")
-	})
-	p := newProber(t, testNetwork(), "ws://"+addr+"/a/b/ws?token=x", probe.Connection{}, nil, []string{"v1.chat"}, Options{})
+// examine is Probe that also returns what a diagnosis starts from.
+func (p *Prober) examine(ctx context.Context) (probe.Outcome, Seen) {
+	o, x := p.try(ctx)
+	return o, x.seen(p.req, o, p.net.Redactor())
+}
+
+// TestPlanIsPolite: how many requests are made, and of which sort.
+func TestPlanIsPolite(t *testing.T) {
+	p := newProber(t, testNetwork(), "ws://127.0.0.1:1/a/b/ws?token=x&a=1", probe.Connection{}, nil, []string{"v1.chat"}, Options{})
+	plan := func(status int, h http.Header, thrifty bool) []question {
+		var sib Siblings
+		return p.plan(Seen{Stage: probe.StageHTTP, Class: classStatus(status), Status: status, Header: h}, thrifty, &sib)
+	}
 	for _, c := range []struct {
-		status string
-		around Around
-		want   int
+		status  int
+		header  http.Header
+		thrifty bool
+		want    int
 	}{
-		{"404 Not Found", Around{}, 13},
-		{"404 Not Found", Around{Budget: 8}, 8},
-		{"503 Service Unavailable", Around{}, 4},
-		{"429 Too Many Requests", Around{}, 0},
+		{404, nil, false, 14},
+		{404, nil, true, 9},
+		{503, nil, false, 4},
+		{503, nil, true, 2},
+		{503, http.Header{"Retry-After": {"5"}}, true, 0},
+		{429, nil, false, 0},
+		{429, nil, true, 0},
 	} {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		status = c.status
-		_, first := p.Examine(ctx)
-		asked = nil
-		p.Investigate(ctx, first, c.around)
-		cancel()
-		if len(asked) != c.want {
-			t.Errorf("%s with budget %d: %d requests, want %d: %q", c.status, c.around.Budget, len(asked), c.want, asked)
-		}
-		if !first.Credential || first.Origin || !slices.Equal(first.Offered, []string{"v1.chat"}) || strings.Contains(first.Path, "token=x") {
-			t.Errorf("first is %+v", first)
+		if got := plan(c.status, c.header, c.thrifty); len(got) != c.want {
+			t.Errorf("%d, thrifty %v: %d requests, want %d", c.status, c.thrifty, len(got), c.want)
 		}
 	}
-	_, first := p.Examine(t.Context())
-	first.Stage = probe.StageDNS
-	if sib := p.Investigate(t.Context(), first, Around{}); len(sib.all()) > 0 || len(sib.Again) > 0 {
-		t.Errorf("asked where nobody can answer: %+v", sib)
+	var sib Siblings
+	if got := p.plan(Seen{Stage: probe.StageDNS}, false, &sib); len(got) > 0 {
+		t.Errorf("would ask where nobody can answer: %d requests", len(got))
+	}
+	if got := p.withoutCredential().target.URL.String(); got != "ws://127.0.0.1:1/a/b/ws?a=1" {
+		t.Errorf("without the credential it is %s", got)
 	}
 }
 

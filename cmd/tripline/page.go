@@ -26,6 +26,11 @@ func (m *monitor) followPage(ctx context.Context) error {
 
 // followIncidents hands the page the incidents whenever one changes.
 func (m *monitor) followIncidents(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-m.evaluator.Ready():
+	}
 	for ctx.Err() == nil {
 		changes, unsubscribe := m.evaluator.Subscribe()
 		m.page.Incidents(m.evaluator.Incidents())

@@ -89,10 +89,7 @@ func TestOverflowRunsWithoutLocks(t *testing.T) {
 func TestBufferManyAppenders(t *testing.T) {
 	const appenders, each = 8, 5000
 	var count atomic.Int64 // of entries that came out or are in a gap
-	b := newBuffer(500, func(dropped []entry) entry {
-		g := gapOf(dropped)
-		return g
-	})
+	b := newBuffer(500, gapOf)
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	for range appenders {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -260,6 +261,8 @@ func TestRing(t *testing.T) {
 	var r ring[int]
 	var all []Batch[int]
 	rnd := rand.New(rand.NewPCG(1, 2))
+	type handedOut struct{ got, then []Batch[int] }
+	var held []handedOut
 	for seq := uint64(10); seq < 5000; seq++ {
 		b := Batch[int]{Seq: seq, Entries: make([]int, rnd.IntN(500))}
 		r.push(b)
@@ -272,6 +275,7 @@ func TestRing(t *testing.T) {
 			}
 			continue
 		}
+		held = append(held, handedOut{got, slices.Clone(got)})
 		for i, g := range got {
 			if w := all[from-10+uint64(i)]; g.Seq != w.Seq || len(g.Entries) != len(w.Entries) {
 				t.Fatalf("from %d: item %d is batch %d, want %d", from, i, g.Seq, w.Seq)
@@ -279,6 +283,11 @@ func TestRing(t *testing.T) {
 		}
 		if got[len(got)-1].Seq != seq {
 			t.Fatalf("from %d: ends at %d, want %d", from, got[len(got)-1].Seq, seq)
+		}
+	}
+	for _, h := range held {
+		if !slices.EqualFunc(h.got, h.then, func(a, b Batch[int]) bool { return a.Seq == b.Seq }) {
+			t.Fatalf("what was handed out as batches %d to %d has changed", h.then[0].Seq, h.then[len(h.then)-1].Seq)
 		}
 	}
 	if len(r.batches) > ringBatches || r.entries > ringEntries {

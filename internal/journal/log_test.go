@@ -185,3 +185,10 @@ func TestRunStopsOnForeignWrite(t *testing.T) {
 		t.Errorf("Run: %v, want %v", err, errMoved)
 	}
 }
+
+// kill -9 does not show whether writes are synced: it takes a power cut. So look at what the server was told.
+func TestWritesAreSynced(t *testing.T) {
+	if c := open(t, Options{}).engine.srv.JetStreamConfig(); !c.SyncAlways {
+		t.Error("the server acknowledges before fsync")
+	}
+}
