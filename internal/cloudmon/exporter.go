@@ -79,6 +79,7 @@ type pace struct {
 	cycle     time.Duration // before another try of what was refused
 	catchUp   time.Duration // between calls while minutes are waiting
 	stop      time.Duration // for everything once ctx has ended
+	log       time.Duration // between two lines about the same problem, when its text changes
 }
 
 // Exporter writes the metrics. Make one with New and run it once.
@@ -100,9 +101,8 @@ type Exporter struct {
 	folded        bool      // entries were folded since
 	replaying     bool      // what is written now may have been written before a restart
 	described     map[string]bool
-	describeAgain time.Time // not before; zero unless the last attempt did not succeed
-	logged        string    // problem that was logged last
-	loggedAt      time.Time
+	describeAgain time.Time       // not before; zero unless the last attempt did not succeed
+	logged        map[string]line // what was logged last, by what was being done
 
 	mu     sync.Mutex
 	health Health
@@ -115,10 +115,10 @@ func New(cfg Config, o Options) *Exporter {
 	}
 	zip, _ := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed) // the level is a legal one
 	return &Exporter{
-		cfg: cfg, o: o, zip: zip, described: map[string]bool{}, counters: NewCounters(cfg.Latency, o.Findings),
+		cfg: cfg, o: o, zip: zip, described: map[string]bool{}, logged: map[string]line{}, counters: NewCounters(cfg.Latency, o.Findings),
 		pace: pace{
 			deadline: 10 * time.Second, firstWait: 500 * time.Millisecond, maxWait: 30 * time.Second,
-			cycle: time.Minute, catchUp: 50 * time.Millisecond, stop: 4500 * time.Millisecond,
+			cycle: time.Minute, catchUp: 50 * time.Millisecond, stop: 4500 * time.Millisecond, log: 10 * time.Second,
 		},
 	}
 }
@@ -251,7 +251,8 @@ func (x *Exporter) follow(ctx, work context.Context) error {
 			return nil //nolint:nilerr // time is up, or as above
 		}
 	}
-	return x.flush(ctx, work)
+	x.flush(ctx, work)
+	return nil
 }
 
 // batch folds what was not folded of one batch. When a minute ends in it, the
@@ -338,27 +339,26 @@ func (x *Exporter) roll(from time.Time) {
 // distance to the point before; should the end of the minute be too near after
 // it, the next process leaves that one out. Unlike the end of a minute it is
 // not found again by reading the log, so it is stored before it is used.
-func (x *Exporter) flush(ctx, work context.Context) error {
+func (x *Exporter) flush(ctx, work context.Context) {
 	if !x.folded || x.end.IsZero() {
-		return nil
+		return
 	}
 	end := x.clock.Truncate(time.Millisecond).Add(time.Millisecond)
 	if least := x.lastEnd.Add(minStep); end.Before(least) {
 		end = least
 	}
 	if time.Until(end) > maxAhead { // many restarts in one minute: the next one will write it
-		return nil
+		return
 	}
 	before := x.lastEnd
 	x.lastEnd = end
 	if !x.save() {
-		return nil
+		return
 	}
 	x.lastEnd = before
 	if _, err := x.close(ctx, work, end); err != nil {
-		return nil //nolint:nilerr // not finished in time: it is in the log, and its position in the store
+		return // not finished in time: the stored state knows what is missing
 	}
 	x.roll(end)
 	x.save()
-	return nil
 }

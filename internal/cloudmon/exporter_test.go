@@ -373,8 +373,10 @@ func TestNoPermission(t *testing.T) {
 	stop()
 	r.noViolations()
 	r.agrees(flat(batches))
-	if n := strings.Count(r.logged.String(), "level=WARN"); n != 1 {
-		t.Errorf("logged %d times, want once:\n%s", n, r.logged)
+	for _, doing := range []string{"create metric descriptor", "write to Cloud Monitoring"} {
+		if n := strings.Count(r.logged.String(), doing); n != 1 {
+			t.Errorf("%s: logged %d times, want once:\n%s", doing, n, r.logged)
+		}
 	}
 }
 
@@ -508,6 +510,70 @@ func TestStartAfterEnd(t *testing.T) {
 	}
 }
 
+// What a flush could not write for some series, the next one does.
+func TestFlushRefused(t *testing.T) {
+	for _, code := range []codes.Code{codes.Internal, codes.InvalidArgument} {
+		r := newRig(t, cloudmontest.Options{})
+		batches := traffic(began(2), 2, 5, 20*time.Second, 16)
+		r.log = newLog(batches[:4]...)
+		r.server.Inject(1, cloudmontest.Fault{}) // the minute
+		r.server.Inject(1, cloudmontest.Fault{Code: code, Series: []int{1, 2, 3, 4, 5, 6}})
+		r.runAll()
+		r.runAll()
+		r.agrees(flat(batches[:4]))
+		r.noViolations()
+	}
+}
+
+// After a restart an InvalidArgument means "written before" for one minute and
+// no longer.
+func TestRejectedAfterRestart(t *testing.T) {
+	r := newRig(t, cloudmontest.Options{})
+	batches := traffic(began(4), 4, 5, 20*time.Second, 17)
+	r.log = newLog(batches[:4]...)
+	r.runAll()
+	for _, b := range batches[4:] {
+		r.log.Append(b...)
+	}
+	r.server.Inject(1, cloudmontest.Fault{})
+	r.server.Inject(1, cloudmontest.Fault{Code: codes.InvalidArgument})
+	if h := r.runAll().Health(); h.Rejected == 0 {
+		t.Errorf("health %+v, want the second minute rejected", h)
+	}
+	r.agrees(flat(batches))
+	r.noViolations()
+}
+
+// A series that was first seen while the clock was ahead has no point before
+// its start.
+func TestNoPointBeforeStart(t *testing.T) {
+	r := newRig(t, cloudmontest.Options{})
+	x := r.exporter()
+	x.roll(began(0))
+	x.counters.Fold(result("api", began(0), probe.OK))
+	for _, s := range x.due(began(10)) {
+		if s.Metric.Kind == Cumulative {
+			t.Errorf("%s starts at %d and gets a point at %d", s.Metric.Name, s.StartMS, began(10).UnixMilli())
+		}
+	}
+}
+
+// The distribution as the server understands it.
+func TestDistributionReadBack(t *testing.T) {
+	r := newRig(t, cloudmontest.Options{})
+	fast, slow := result("api", began(2), probe.OK), result("api", began(2), probe.OK)
+	fast.Result.Latency, slow.Result.Latency = 500*time.Microsecond, 100*time.Second
+	r.log = newLog([]checks.Entry{tick(began(2)), fast, slow, tick(began(1))})
+	r.runAll()
+	r.noViolations()
+	d := r.server.Points(prefix+"group_latency", nil)[0].Distribution
+	o, n := d.GetBucketOptions().GetExponentialBuckets(), len(d.GetBucketCounts())
+	if n != len(Bounds())+1 || d.GetBucketCounts()[0] != 1 || d.GetBucketCounts()[n-1] != 1 ||
+		int(o.GetNumFiniteBuckets())+2 != n || o.GetScale() != Bounds()[0] || o.GetScale()*o.GetGrowthFactor() != Bounds()[1] {
+		t.Errorf("distribution %v, want one value below and one above all of Bounds", d)
+	}
+}
+
 // Two processes with the same checks: each has its own series.
 func TestTwoProcesses(t *testing.T) {
 	r := newRig(t, cloudmontest.Options{})
@@ -630,6 +696,26 @@ func TestClockJumps(t *testing.T) {
 	}
 	if want := []float64{1, 2, 3, 4, 11, 13}; len(ends) < len(want) || !slices.Equal(ends[:len(want)], want) {
 		t.Errorf("minutes %v, want %v", ends, want)
+	}
+}
+
+// The clock was ahead, the server took none of that, and the clock is set back:
+// the export goes on at once.
+func TestSetBackAfterRejection(t *testing.T) {
+	r := newRig(t, cloudmontest.Options{})
+	base := began(20)
+	at := func(m float64) time.Time { return base.Add(time.Duration(m * float64(time.Minute))) }
+	entries := []checks.Entry{tick(at(10)), result("api", at(10.5), probe.OK), tick(at(11)), tick(at(5)), result("api", at(5.5), probe.OK), tick(at(6)), tick(at(7))}
+	r.log = newLog(entries)
+	r.server.Inject(1, cloudmontest.Fault{Code: codes.InvalidArgument})
+	r.runAll()
+	r.noViolations()
+	var ends []float64
+	for _, p := range r.server.Points(prefix+"heartbeat", nil) {
+		ends = append(ends, p.End.Sub(base).Minutes())
+	}
+	if len(ends) < 3 || !slices.Equal(ends[:3], []float64{5, 6, 7}) {
+		t.Errorf("minutes %v, want 5, 6 and 7", ends)
 	}
 }
 

@@ -8,10 +8,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-const (
-	maxErrorText = 600
-	logEvery     = 10 * time.Second // at most, of problems whose text changes
-)
+const maxErrorText = 600
+
+// line is a problem that was logged.
+type line struct {
+	text string
+	at   time.Time
+}
 
 // Health tells how the export goes.
 type Health struct {
@@ -72,10 +75,10 @@ func (x *Exporter) problem(doing string, err error) {
 	}
 	x.health.Err = text
 	x.mu.Unlock()
-	if text == x.logged || x.logged != "" && time.Since(x.loggedAt) < logEvery {
+	if last, ok := x.logged[doing]; ok && (last.text == text || time.Since(last.at) < x.pace.log) {
 		return
 	}
-	x.logged, x.loggedAt = text, time.Now()
+	x.logged[doing] = line{text, time.Now()}
 	x.o.Logger.Warn("export to Cloud Monitoring has a problem", "err", text)
 }
 

@@ -77,12 +77,13 @@ func (x *Exporter) describe(work context.Context, samples []Sample) {
 			Name: "projects/" + x.cfg.Project, MetricDescriptor: x.descriptor(s.Metric),
 		})
 		cancel()
-		if err != nil {
+		if err != nil && status.Code(err) != codes.InvalidArgument {
+			x.problem("create metric descriptors", err)
+			x.describeAgain = time.Now().Add(x.pace.cycle)
+			return
+		}
+		if err != nil { // there is one of another kind, and it stays so
 			x.problem("create metric descriptor "+x.metricType(s.Metric), err)
-			if status.Code(err) != codes.InvalidArgument { // that one is of another kind: it stays so
-				x.describeAgain = time.Now().Add(x.pace.cycle)
-				return
-			}
 		}
 		x.described[s.Metric.Name] = true
 	}

@@ -72,6 +72,7 @@ func (x *Exporter) due(end time.Time) []Sample {
 
 // done books what became of a minute.
 func (x *Exporter) done(end time.Time, t tally) {
+	x.replaying = false                 // the state is saved after each minute: only one can have been written before
 	x.folded = t.rejected+t.refused > 0 // counters have to catch up
 	x.mu.Lock()
 	h := &x.health
@@ -86,7 +87,7 @@ func (x *Exporter) done(end time.Time, t tally) {
 	}
 	x.mu.Unlock()
 	if recovered {
-		x.logged = ""
+		clear(x.logged)
 		x.o.Logger.Info("export to Cloud Monitoring works again", "since", since, "minute", end)
 	}
 }
@@ -118,7 +119,6 @@ func (x *Exporter) writeChunk(ctx, work context.Context, series []*monitoringpb.
 		err := x.client.CreateTimeSeries(callCtx, req)
 		cancel()
 		if err == nil {
-			x.replaying = false // writes are in order: nothing after this one was made before
 			return tally{written: len(series)}, nil
 		}
 		if work.Err() != nil {
@@ -162,9 +162,6 @@ func (x *Exporter) judge(err error, n int, again bool) tally {
 		if s, ok := d.(*monitoringpb.CreateTimeSeriesSummary); ok {
 			t.written = min(int(s.GetSuccessPointCount()), rest)
 			rest -= t.written
-			if t.written > 0 {
-				x.replaying = false
-			}
 			for _, e := range s.GetErrors() {
 				book(codes.Code(e.GetStatus().GetCode()), int(e.GetPointCount()))
 			}

@@ -166,8 +166,9 @@ func (e *engine) stop() {
 	e.srv.WaitForShutdown()
 }
 
-// serverLog hands the server's warnings and errors to slog and remembers the last one: the server's API often says only that
-// something is unavailable, and its log says why.
+// serverLog hands the server's log to slog and remembers the last warning or error: the server's API often says only that
+// something is unavailable, and its log says why. Warnings are for debugging: after each crash there are some about indexes
+// that the server makes anew, and what matters to people is in the errors and in LogHealth.
 type serverLog struct {
 	log    *slog.Logger
 	last   atomic.Pointer[string]
@@ -179,7 +180,7 @@ func (l *serverLog) Noticef(format string, v ...any) {
 }
 
 func (l *serverLog) Warnf(format string, v ...any) {
-	l.log.Warn("nats-server", "text", l.keep(format, v...))
+	l.log.Debug("nats-server warning", "text", l.keep(format, v...))
 }
 
 func (l *serverLog) Errorf(format string, v ...any) {

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+
+	"github.com/tripline/tripline/checks"
+	"github.com/tripline/tripline/internal/cloudmon/cloudmontest"
+	"github.com/tripline/tripline/internal/journal"
+)
+
+// The long form of TestCloudMonitoring: -cloud-time 10m -cloud-checks 500.
+var (
+	cloudTime   = flag.Duration("cloud-time", 8*time.Second, "how long TestCloudMonitoring runs")
+	cloudChecks = flag.Int("cloud-checks", 20, "how many checks TestCloudMonitoring runs each second")
+)
+
+// cloudConfig runs n checks, a third of each kind.
+func cloudConfig(tg *target, endpoint, listen string, n int, every string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `version: 1
+data: {dir: data}
+http: {listen: %q}
+defaults: {base_url: %q, every: %s, timeout: 400ms, confirm: 0}
+cloud_monitoring: {project: test, endpoint: %q}
+checks:
+`, listen, tg.URL, every, endpoint)
+	for i := range n {
+		kind := []string{"health: {url: /health, record: {connections_active: .connections.active}}", "websocket: {url: /ws}", "route: {url: /nope}"}[i%3]
+		fmt.Fprintf(&b, "  - {name: c%d, group: g%d, %s}\n", i, i%5, kind)
+	}
+	return b.String()
+}
+
+type checkClass struct{ Check, Class string }
+
+// inLog counts the scheduled attempts in the log of a stopped monitor.
+func inLog(t *testing.T, dir string) map[checkClass]int64 {
+	t.Helper()
+	j, err := journal.Open(t.Context(), journal.Options{Dir: filepath.Join(dir, "data")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close() //nolint:errcheck // it was only read
+	log, err := journal.NewLog(t.Context(), j, journal.LogOptions[checks.Entry]{Encode: checks.EncodeEntries, Decode: decodeEntries})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts, end, last := map[checkClass]int64{}, errors.New("end"), log.Last()
+	err = log.Follow(t.Context(), 1, func(_ context.Context, b journal.Batch[checks.Entry]) error {
+		for _, e := range b.Entries {
+			if e.Result == nil {
+				continue
+			}
+			for class, n := range e.Result.Attempts() {
+				counts[checkClass{e.Result.Check, string(class)}] += int64(n)
+			}
+		}
+		if b.Seq == last {
+			return end
+		}
+		return nil
+	})
+	if !errors.Is(err, end) {
+		t.Fatal(err)
+	}
+	return counts
+}
+
+// inCloud reads the counters that were exported.
+func inCloud(s *cloudmontest.Server) map[checkClass]int64 {
+	counts := map[checkClass]int64{}
+	for _, series := range s.Series("custom.googleapis.com/tripline/check_count", nil) {
+		counts[checkClass{series.Labels["check"], series.Labels["class"]}] += series.Last().Int
+	}
+	return counts
+}
+
+// TestCloudMonitoring runs a monitor against a server that enforces the rules
+// of Cloud Monitoring, with a target that breaks and (in the long form) writes
+// that fail, kills it in the middle and ends it with SIGTERM: the exported
+// counters are those of the log, and no rule is broken.
+func TestCloudMonitoring(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	server, endpoint := cloudmontest.Start(t, cloudmontest.Options{Keep: 100})
+	tg := newTarget(t)
+	dir, listen := t.TempDir(), freePort(t)
+	writeFile(t, filepath.Join(dir, "config.yaml"), cloudConfig(tg, endpoint, listen, *cloudChecks, "1s"))
+	faults := rand.New(rand.NewPCG(seed, 1)) // asked by one writer
+	server.Chaos(func() *cloudmontest.Fault {
+		switch faults.IntN(12) {
+		case 0:
+			return &cloudmontest.Fault{Code: codes.Unavailable}
+		case 1:
+			return &cloudmontest.Fault{Code: codes.DeadlineExceeded, Written: true}
+		case 2:
+			return &cloudmontest.Fault{Drop: true}
+		case 3:
+			return &cloudmontest.Fault{Code: codes.Internal, Series: []int{0, 3}}
+		default:
+			return nil
+		}
+	})
+	p := start(t, dir, nil, "run")
+	half := time.Now().Add(*cloudTime / 2)
+	until := func(end time.Time) {
+		for time.Now().Before(end) {
+			tg.mode.Store([]string{"ok", "404", "mix", "503"}[rnd.IntN(4)])
+			<-time.After(min(time.Until(end), time.Duration(200+rnd.IntN(1500))*time.Millisecond))
+		}
+	}
+	until(half)
+	p.kill()
+	p = start(t, dir, nil, "run")
+	until(half.Add(*cloudTime / 2))
+	server.Chaos(func() *cloudmontest.Fault { return nil })
+	if *cloudTime > time.Minute { // what was refused waits for the next minute
+		until(time.Now().Add(70 * time.Second))
+	}
+	if code, took := p.stop(); code != 0 || took > 5*time.Second {
+		t.Errorf("exit code %d after %s, want 0 within 5s", code, took)
+	}
+	if v := server.Violations(); len(v) > 0 {
+		t.Errorf("%d rules broken, the first: %v", len(v), v[0])
+	}
+	if diff := cmp.Diff(inLog(t, dir), inCloud(server)); diff != "" {
+		t.Errorf("the exported counters are not those of the log (-log +exported):\n%s", diff)
+	}
+	for _, s := range server.Series("custom.googleapis.com/tripline/check_count", nil) {
+		for _, point := range s.Points {
+			if !point.Start.Equal(s.Points[0].Start) {
+				t.Errorf("%v begins anew at %s: the restart lost its start time %s", s.Labels, point.Start, s.Points[0].Start)
+			}
+		}
+	}
+}
+
+// TestCountsAgree runs each check once and compares what the log, Prometheus
+// and Cloud Monitoring say.
+func TestCountsAgree(t *testing.T) {
+	t.Parallel()
+	server, endpoint := cloudmontest.Start(t, cloudmontest.Options{})
+	tg := newTarget(t)
+	dir, listen := t.TempDir(), freePort(t)
+	const n = 12
+	writeFile(t, filepath.Join(dir, "config.yaml"), cloudConfig(tg, endpoint, listen, n, "1h"))
+	p := start(t, dir, nil, "run")
+	line := regexp.MustCompile(`(?m)^tripline_check_count_total\{check="(.*?)",class="(.*?)".*\} (\d+)$`)
+	inPrometheus := map[checkClass]int64{}
+	waitFor(t, 20*time.Second, "all checks on /metrics", func() bool {
+		_, body := get(t, "http://"+listen+"/metrics")
+		for _, m := range line.FindAllStringSubmatch(body, -1) {
+			inPrometheus[checkClass{m[1], m[2]}], _ = strconv.ParseInt(m[3], 10, 64)
+		}
+		return len(inPrometheus) == n
+	})
+	p.stop()
+	if diff := cmp.Diff(inLog(t, dir), inPrometheus); diff != "" {
+		t.Errorf("/metrics (-log +metrics):\n%s", diff)
+	}
+	if diff := cmp.Diff(inPrometheus, inCloud(server)); diff != "" {
+		t.Errorf("Cloud Monitoring (-metrics +exported):\n%s", diff)
+	}
+}
