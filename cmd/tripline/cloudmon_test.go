@@ -24,7 +24,8 @@ import (
 // The long form of TestCloudMonitoring: -cloud-time 10m -cloud-checks 500.
 var (
 	cloudTime   = flag.Duration("cloud-time", 8*time.Second, "how long TestCloudMonitoring runs")
-	cloudChecks = flag.Int("cloud-checks", 20, "how many checks TestCloudMonitoring runs each second")
+	cloudChecks = flag.Int("cloud-checks", 20, "how many checks each monitor of TestCloudMonitoring runs each second")
+	cloudOutage = flag.Bool("cloud-outage", false, "take no write during the middle half of TestCloudMonitoring")
 )
 
 // cloudConfig runs n checks, a third of each kind.
@@ -46,8 +47,8 @@ checks:
 
 type checkClass struct{ Check, Class string }
 
-// inLog counts the scheduled attempts in the log of a stopped monitor.
-func inLog(t *testing.T, dir string) map[checkClass]int64 {
+// inLog adds the scheduled attempts in the log of a stopped monitor to counts.
+func inLog(t *testing.T, dir string, counts map[checkClass]int64) {
 	t.Helper()
 	j, err := journal.Open(t.Context(), journal.Options{Dir: filepath.Join(dir, "data")})
 	if err != nil {
@@ -58,7 +59,7 @@ func inLog(t *testing.T, dir string) map[checkClass]int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	counts, end, last := map[checkClass]int64{}, errors.New("end"), log.Last()
+	end, last := errors.New("end"), log.Last()
 	err = log.Follow(t.Context(), 1, func(_ context.Context, b journal.Batch[checks.Entry]) error {
 		for _, e := range b.Entries {
 			if e.Result == nil {
@@ -76,7 +77,6 @@ func inLog(t *testing.T, dir string) map[checkClass]int64 {
 	if !errors.Is(err, end) {
 		t.Fatal(err)
 	}
-	return counts
 }
 
 // inCloud reads the counters that were exported.
@@ -88,10 +88,10 @@ func inCloud(s *cloudmontest.Server) map[checkClass]int64 {
 	return counts
 }
 
-// TestCloudMonitoring runs a monitor against a server that enforces the rules
-// of Cloud Monitoring, with a target that breaks and (in the long form) writes
-// that fail, kills it in the middle and ends it with SIGTERM: the exported
-// counters are those of the log, and no rule is broken.
+// TestCloudMonitoring runs two monitors of the same checks against a server
+// that enforces the rules of Cloud Monitoring, with a target that breaks and
+// writes that fail, kills one in the middle and ends both with SIGTERM: the
+// exported counters are those of the logs, and no rule is broken.
 func TestCloudMonitoring(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
@@ -99,11 +99,62 @@ func TestCloudMonitoring(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	server, endpoint := cloudmontest.Start(t, cloudmontest.Options{Keep: 100})
 	tg := newTarget(t)
-	dir, listen := t.TempDir(), freePort(t)
-	writeFile(t, filepath.Join(dir, "config.yaml"), cloudConfig(tg, endpoint, listen, *cloudChecks, "1s"))
-	faults := rand.New(rand.NewPCG(seed, 1)) // asked by one writer
-	server.Chaos(func() *cloudmontest.Fault {
-		switch faults.IntN(12) {
+	began := time.Now()
+	server.Chaos(chaos(rand.New(rand.NewPCG(seed, 1)), began))
+	dirs, monitors := []string{t.TempDir(), t.TempDir()}, make([]*process, 2)
+	for i, dir := range dirs {
+		writeFile(t, filepath.Join(dir, "config.yaml"), cloudConfig(tg, endpoint, freePort(t), *cloudChecks, "1s"))
+		monitors[i] = start(t, dir, nil, "run")
+	}
+	until := func(end time.Time) {
+		for time.Now().Before(end) {
+			tg.mode.Store([]string{"ok", "404", "mix", "503"}[rnd.IntN(4)])
+			<-time.After(min(time.Until(end), time.Duration(200+rnd.IntN(1500))*time.Millisecond))
+		}
+	}
+	until(began.Add(*cloudTime / 2))
+	monitors[0].kill()
+	monitors[0] = start(t, dirs[0], nil, "run")
+	until(began.Add(*cloudTime))
+	server.Chaos(func() *cloudmontest.Fault { return nil })
+	if *cloudTime > time.Minute { // what was refused waits for the next minute
+		until(time.Now().Add(70 * time.Second))
+	}
+	logged := map[checkClass]int64{}
+	for i, p := range monitors {
+		if code, took := p.stop(); code != 0 || took > 5*time.Second {
+			t.Errorf("exit code %d after %s, want 0 within 5s", code, took)
+		}
+		inLog(t, dirs[i], logged)
+	}
+	if v := server.Violations(); len(v) > 0 {
+		t.Errorf("%d rules broken, the first: %v", len(v), v[0])
+	}
+	if diff := cmp.Diff(logged, inCloud(server)); diff != "" {
+		t.Errorf("the exported counters are not those of the log (-log +exported):\n%s", diff)
+	}
+	for _, s := range server.Series("custom.googleapis.com/tripline/check_count", nil) {
+		for _, point := range s.Points {
+			if !point.Start.Equal(s.Points[0].Start) {
+				t.Errorf("%v begins anew at %s: the restart lost its start time %s", s.Labels, point.Start, s.Points[0].Start)
+			}
+		}
+	}
+	var attempts int64
+	for _, n := range logged {
+		attempts += n
+	}
+	t.Logf("%d attempts in the logs and exported; %d calls, %d repeats", attempts, server.Calls(), server.Repeats())
+}
+
+// chaos makes one write in three suffer, and with -cloud-outage every one of
+// the middle half of the test.
+func chaos(rnd *rand.Rand, began time.Time) func() *cloudmontest.Fault {
+	return func() *cloudmontest.Fault { // asked by one call at a time
+		if at := time.Since(began); *cloudOutage && at > *cloudTime/4 && at < *cloudTime*3/4 {
+			return &cloudmontest.Fault{Code: codes.Unavailable}
+		}
+		switch rnd.IntN(12) {
 		case 0:
 			return &cloudmontest.Fault{Code: codes.Unavailable}
 		case 1:
@@ -114,38 +165,6 @@ func TestCloudMonitoring(t *testing.T) {
 			return &cloudmontest.Fault{Code: codes.Internal, Series: []int{0, 3}}
 		default:
 			return nil
-		}
-	})
-	p := start(t, dir, nil, "run")
-	half := time.Now().Add(*cloudTime / 2)
-	until := func(end time.Time) {
-		for time.Now().Before(end) {
-			tg.mode.Store([]string{"ok", "404", "mix", "503"}[rnd.IntN(4)])
-			<-time.After(min(time.Until(end), time.Duration(200+rnd.IntN(1500))*time.Millisecond))
-		}
-	}
-	until(half)
-	p.kill()
-	p = start(t, dir, nil, "run")
-	until(half.Add(*cloudTime / 2))
-	server.Chaos(func() *cloudmontest.Fault { return nil })
-	if *cloudTime > time.Minute { // what was refused waits for the next minute
-		until(time.Now().Add(70 * time.Second))
-	}
-	if code, took := p.stop(); code != 0 || took > 5*time.Second {
-		t.Errorf("exit code %d after %s, want 0 within 5s", code, took)
-	}
-	if v := server.Violations(); len(v) > 0 {
-		t.Errorf("%d rules broken, the first: %v", len(v), v[0])
-	}
-	if diff := cmp.Diff(inLog(t, dir), inCloud(server)); diff != "" {
-		t.Errorf("the exported counters are not those of the log (-log +exported):\n%s", diff)
-	}
-	for _, s := range server.Series("custom.googleapis.com/tripline/check_count", nil) {
-		for _, point := range s.Points {
-			if !point.Start.Equal(s.Points[0].Start) {
-				t.Errorf("%v begins anew at %s: the restart lost its start time %s", s.Labels, point.Start, s.Points[0].Start)
-			}
 		}
 	}
 }
@@ -170,7 +189,9 @@ func TestCountsAgree(t *testing.T) {
 		return len(inPrometheus) == n
 	})
 	p.stop()
-	if diff := cmp.Diff(inLog(t, dir), inPrometheus); diff != "" {
+	logged := map[checkClass]int64{}
+	inLog(t, dir, logged)
+	if diff := cmp.Diff(logged, inPrometheus); diff != "" {
 		t.Errorf("/metrics (-log +metrics):\n%s", diff)
 	}
 	if diff := cmp.Diff(inPrometheus, inCloud(server)); diff != "" {
