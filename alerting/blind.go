@@ -54,7 +54,7 @@ func newBlindness(watch int, r Rule, subjects []Subject, list []check) *blindnes
 	index := map[string]int32{}
 	for i, s := range subjects {
 		name := hostName(s.Host)
-		if name == "" || !r.Select.matches(s) {
+		if name == "" || !r.Select.Matches(s) {
 			continue
 		}
 		k, ok := index[name]

@@ -41,7 +41,7 @@ const minuteOf = 60e9
 
 func TestBlind(t *testing.T) {
 	names := func(s string) (list []Subject) {
-		for _, n := range strings.Split(s, "") {
+		for n := range strings.SplitSeq(s, "") {
 			list = append(list, subjects([]line{{check: n}})...)
 		}
 		return list
@@ -89,10 +89,12 @@ func TestBlind(t *testing.T) {
 			},
 		},
 		{
-			"what was held counts no more", []Rule{
+			"what was held counts no more",
+			[]Rule{
 				{Name: "conn", Rate: &Rate{Of: "connection_failure", Over: 60 * minute, Above: share("0%"), MinFailures: 3}},
 				{Name: "self", Unknown: &UnknownRule{}},
-			}, names("abc"), "a . b . c . | a c b c c c | a c b c c c | a . b . c . | a . b . c . | a . b . c . | a c b . | b . a c",
+			},
+			names("abc"), "a . b . c . | a c b c c c | a c b c c c | a . b . c . | a . b . c . | a . b . c . | a c b . | b . a c",
 			[]string{"cc: opened monitor since 01:00", "a.: resolved monitor since 01:00 for 1m4s"},
 		},
 		{

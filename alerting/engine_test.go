@@ -158,84 +158,101 @@ func TestStep(t *testing.T) {
 		want  map[string]string
 	}{
 		{
-			"all good", []Rule{notFound("0%"), downRule(1)},
-			[]line{{"a", "", "..~..s..?g-...."}}, map[string]string{},
+			"all good",
+			[]Rule{notFound("0%"), downRule(1)},
+			[]line{{"a", "", "..~..s..?g-...."}},
+			map[string]string{},
 		},
 		{
-			"opens at the first, resolves after three good ones in a row", []Rule{notFound("0%")},
+			"opens at the first, resolves after three good ones in a row",
+			[]Rule{notFound("0%")},
 			[]line{
 				{"a", "", "..X...."},
 			},
 			map[string]string{"a": "..o..r."},
 		},
 		{
-			"a failed attempt counts though the re-probe was good", []Rule{notFound("0%"), downRule(1)},
+			"a failed attempt counts though the re-probe was good",
+			[]Rule{notFound("0%"), downRule(1)},
 			[]line{{"a", "", "..x...."}},
 			map[string]string{"a": "..o..r."},
 		},
 		{
-			"half and half does not flap", []Rule{notFound("0%")},
+			"half and half does not flap",
+			[]Rule{notFound("0%")},
 			[]line{{"a", "", "x.x.x.x.X.x..x..x.x?.?..."}},
 			map[string]string{"a": "o......................r."},
 		},
 		{
-			"unknown neither counts nor resets, degraded is good", []Rule{notFound("0%")},
+			"unknown neither counts nor resets, degraded is good",
+			[]Rule{notFound("0%")},
 			[]line{{"a", "", "X.?.?g-~.."}},
 			map[string]string{"a": "o......r.."},
 		},
 		{
-			"gaps only leave it open", []Rule{notFound("0%")},
+			"gaps only leave it open",
+			[]Rule{notFound("0%")},
 			[]line{{"a", "", "Xggggggggggggg????????"}},
 			map[string]string{"a": "o....................."},
 		},
 		{
-			"another failure does not recover it", []Rule{notFound("0%")},
+			"another failure does not recover it",
+			[]Rule{notFound("0%")},
 			[]line{{"a", "", "X5555555..5..."}},
 			map[string]string{"a": "o............r"},
 		},
 		{
-			"what is before the clear cannot reopen it", []Rule{rate("any", "10m", func(r *Rate) { r.Above = share("30%") })},
+			"what is before the clear cannot reopen it",
+			[]Rule{rate("any", "10m", func(r *Rate) { r.Above = share("30%") })},
 			// of the slots after the clear 1 of 4 are bad, then 2 of 5
 			[]line{{"a", "", "XXXX......XX.."}},
 			map[string]string{"a": "o.....r....o.."},
 		},
 		{
-			"min_failures", []Rule{rate("any", "5m", func(r *Rate) { r.Above = share("0%"); r.MinFailures = 3 })},
+			"min_failures",
+			[]Rule{rate("any", "5m", func(r *Rate) { r.Above = share("0%"); r.MinFailures = 3 })},
 			[]line{{"a", "", "X....X.X.X...."}},
 			map[string]string{"a": ".........o..r."},
 		},
 		{
-			"at_least", []Rule{rate("any", "4m", func(r *Rate) { r.AtLeast = share("50%"); r.MinFailures = 2 })},
+			"at_least",
+			[]Rule{rate("any", "4m", func(r *Rate) { r.AtLeast = share("50%"); r.MinFailures = 2 })},
 			[]line{{"a", "", "....X.X...."}},
 			map[string]string{"a": "......o..r."},
 		},
 		{
-			"above is not at least", []Rule{rate("any", "4m", func(r *Rate) { r.Above = share("50%"); r.MinFailures = 2 })},
+			"above is not at least",
+			[]Rule{rate("any", "4m", func(r *Rate) { r.Above = share("50%"); r.MinFailures = 2 })},
 			[]line{{"a", "", "....X.X.X.XX..."}},
 			map[string]string{"a": "...........o..r"},
 		},
 		{
-			"clear_below waits for the window", []Rule{rate("any", "10m", func(r *Rate) { r.AtLeast = share("30%"); r.MinFailures = 3; r.ClearBelow = share("20%") })},
+			"clear_below waits for the window",
+			[]Rule{rate("any", "10m", func(r *Rate) { r.AtLeast = share("30%"); r.MinFailures = 3; r.ClearBelow = share("20%") })},
 			[]line{{"a", "", "XXX............"}},
 			map[string]string{"a": "..o........r..."},
 		},
 		{
-			"uptime counts confirmed status", []Rule{rate("down", "5m", func(r *Rate) { r.Above = share("0%") })},
+			"uptime counts confirmed status",
+			[]Rule{rate("down", "5m", func(r *Rate) { r.Above = share("0%") })},
 			[]line{{"a", "", "x~x~X....."}},
 			map[string]string{"a": "....o..r.."},
 		},
 		{
-			"degraded is bad", []Rule{rate("down", "5m", func(r *Rate) { r.Above = share("0%"); r.DegradedIsBad = true })},
+			"degraded is bad",
+			[]Rule{rate("down", "5m", func(r *Rate) { r.Above = share("0%"); r.DegradedIsBad = true })},
 			[]line{{"a", "", "...~......"}},
 			map[string]string{"a": "...o..r..."},
 		},
 		{
-			"attempts of a tally", []Rule{rate("not_found", "5m", func(r *Rate) { r.AtLeast = share("40%"); r.MinFailures = 4 })},
+			"attempts of a tally",
+			[]Rule{rate("not_found", "5m", func(r *Rate) { r.AtLeast = share("40%"); r.MinFailures = 4 })},
 			[]line{{"a", "", "mm..."}},
 			map[string]string{"a": ".o..r"},
 		},
 		{
-			"one incident for a group, each check must recover", []Rule{notFound("0%")},
+			"one incident for a group, each check must recover",
+			[]Rule{notFound("0%")},
 			[]line{
 				{"a", "ws", "X......."},
 				{"b", "ws", "..X....."},
@@ -243,7 +260,8 @@ func TestStep(t *testing.T) {
 			map[string]string{"ws": "o....r.."},
 		},
 		{
-			"a group's checks together", []Rule{rate("any", "5m", func(r *Rate) { r.Above = share("30%"); r.MinFailures = 2 })},
+			"a group's checks together",
+			[]Rule{rate("any", "5m", func(r *Rate) { r.Above = share("30%"); r.MinFailures = 2 })},
 			[]line{
 				{"a", "ws", "...X..X..."},
 				{"b", "ws", ".........."},
@@ -252,7 +270,8 @@ func TestStep(t *testing.T) {
 			map[string]string{}, // 3 of 13, 3 of 14
 		},
 		{
-			"each check by itself", []Rule{by(rate("any", "5m", func(r *Rate) { r.Above = share("30%"); r.MinFailures = 2 }), "check")},
+			"each check by itself",
+			[]Rule{by(rate("any", "5m", func(r *Rate) { r.Above = share("30%"); r.MinFailures = 2 }), "check")},
 			[]line{
 				{"a", "ws", "...X..X..."},
 				{"b", "ws", ".........."},
@@ -261,7 +280,8 @@ func TestStep(t *testing.T) {
 			map[string]string{"ws": "......o..r"},
 		},
 		{
-			"all together have an incident of their own", []Rule{by(rate("any", "5m", func(r *Rate) { r.AtLeast = share("50%"); r.MinFailures = 2 }), "all"), downRule(2)},
+			"all together have an incident of their own",
+			[]Rule{by(rate("any", "5m", func(r *Rate) { r.AtLeast = share("50%"); r.MinFailures = 2 }), "all"), downRule(2)},
 			[]line{
 				{"a", "", "X....."},
 				{"b", "", "X....."},
@@ -269,17 +289,20 @@ func TestStep(t *testing.T) {
 			map[string]string{"any": "o..r.."},
 		},
 		{
-			"rules gather in one incident", []Rule{notFound("0%"), downRule(2), any0},
+			"rules gather in one incident",
+			[]Rule{notFound("0%"), downRule(2), any0},
 			[]line{{"a", "", ".xXX......"}},
 			map[string]string{"a": ".o.g..r..."},
 		},
 		{
-			"down in a row; unknown does not end the row, good does", []Rule{downRule(3)},
+			"down in a row; unknown does not end the row, good does",
+			[]Rule{downRule(3)},
 			[]line{{"a", "", "XX.XX?gX......"}},
 			map[string]string{"a": ".......o..r..."},
 		},
 		{
-			"a second rule of the incident clears and holds again in silence", []Rule{downRule(1), notFound("0%")},
+			"a second rule of the incident clears and holds again in silence",
+			[]Rule{downRule(1), notFound("0%")},
 			[]line{
 				{"a", "ws", "XXXXXXXXXXXX......"},
 				{"b", "ws", "X....X...X........"},
@@ -287,28 +310,33 @@ func TestStep(t *testing.T) {
 			map[string]string{"ws": "o.............r..."},
 		},
 		{
-			"clears and comes back", []Rule{downRule(1)},
+			"clears and comes back",
+			[]Rule{downRule(1)},
 			[]line{{"a", "", "X...X...X..."}},
 			map[string]string{"a": "o..ro..ro..r"},
 		},
 		{
-			"latency", []Rule{{Name: "slow", Latency: &Latency{Above: 2 * minute / 60, Over: 5 * minute}}},
+			"latency",
+			[]Rule{{Name: "slow", Latency: &Latency{Above: 2 * minute / 60, Over: 5 * minute}}},
 			[]line{{"a", "", "..s.sssssX?........"}},
 			// 3 of 5 slow: 1.84 s; 4 of 5 slow: 2.42 s. Failures are no samples
 			map[string]string{"a": "......o.......r...."},
 		},
 		{
-			"latency needs a few samples", []Rule{{Name: "slow", Latency: &Latency{Above: 2 * minute / 60, Over: 5 * minute}}},
+			"latency needs a few samples",
+			[]Rule{{Name: "slow", Latency: &Latency{Above: 2 * minute / 60, Over: 5 * minute}}},
 			[]line{{"a", "", "sss......."}},
 			map[string]string{"a": "..o...r..."},
 		},
 		{
-			"median", []Rule{{Name: "slow", RecoverAfter: 1, Latency: &Latency{Stat: "p50", Above: 2 * minute / 60, Over: 5 * minute}}},
+			"median",
+			[]Rule{{Name: "slow", RecoverAfter: 1, Latency: &Latency{Stat: "p50", Above: 2 * minute / 60, Over: 5 * minute}}},
 			[]line{{"a", "", "....ss.s....."}},
 			map[string]string{"a": ".......o.r..."},
 		},
 		{
-			"unknown is of the monitor", []Rule{notFound("0%"), {Name: "self", Unknown: &UnknownRule{}}},
+			"unknown is of the monitor",
+			[]Rule{notFound("0%"), {Name: "self", Unknown: &UnknownRule{}}},
 			[]line{
 				{"a", "", ".......?.?g........"},
 				{"b", "", "..................."},
@@ -316,7 +344,8 @@ func TestStep(t *testing.T) {
 			map[string]string{"monitor": "..........o..r....."},
 		},
 		{
-			"one host alone is never blind", []Rule{downRule(1), {Name: "self", Unknown: &UnknownRule{}}},
+			"one host alone is never blind",
+			[]Rule{downRule(1), {Name: "self", Unknown: &UnknownRule{}}},
 			[]line{
 				{"a", "", ".ccccc..."},
 				{"b", "", "........."},
@@ -325,7 +354,8 @@ func TestStep(t *testing.T) {
 			map[string]string{"a": ".o......r"},
 		},
 		{
-			"blind is one incident; what is held never opens", []Rule{downRule(2), {Name: "self", Severity: Page, Unknown: &UnknownRule{}}},
+			"blind is one incident; what is held never opens",
+			[]Rule{downRule(2), {Name: "self", Severity: Page, Unknown: &UnknownRule{}}},
 			[]line{
 				{"a", "", "...ccdd......"},
 				{"b", "", "...cdcd......"},
@@ -335,7 +365,8 @@ func TestStep(t *testing.T) {
 			map[string]string{"monitor": "...o.....r..."},
 		},
 		{
-			"what fails on after blindness opens", []Rule{downRule(2), {Name: "self", Unknown: &UnknownRule{}}},
+			"what fails on after blindness opens",
+			[]Rule{downRule(2), {Name: "self", Unknown: &UnknownRule{}}},
 			[]line{
 				{"a", "", "...cccccccc....."},
 				{"b", "", "...ccc.........."},
@@ -345,7 +376,8 @@ func TestStep(t *testing.T) {
 			map[string]string{"monitor": "...o....r.......", "a": ".......o.....r.."},
 		},
 		{
-			"other classes are not held", []Rule{downRule(2), {Name: "self", Unknown: &UnknownRule{}}},
+			"other classes are not held",
+			[]Rule{downRule(2), {Name: "self", Unknown: &UnknownRule{}}},
 			[]line{
 				{"a", "", "...ccc......"},
 				{"b", "", "...ccc......"},
@@ -355,7 +387,8 @@ func TestStep(t *testing.T) {
 			map[string]string{"monitor": "...o....r...", "d": "....o...r..."},
 		},
 		{
-			"a host that fails for long says nothing", []Rule{downRule(2), {Name: "self", Unknown: &UnknownRule{}}},
+			"a host that fails for long says nothing",
+			[]Rule{downRule(2), {Name: "self", Unknown: &UnknownRule{}}},
 			[]line{
 				{"a", "", "cccccccccccccc"},
 				{"b", "", ".......cccc..."},

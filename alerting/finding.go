@@ -8,7 +8,7 @@ import (
 
 const (
 	mostChecks = 50  // names in a finding
-	mostExtent = 256 // checks of a topic whose figure is computed anew at every bad result
+	mostCost   = 256 // of a figure that is computed anew at every bad result, in checks
 )
 
 const kindBlind = "blind"
@@ -17,11 +17,9 @@ const kindBlind = "blind"
 func (e *Engine) raise(w *watch, topic int32, slot int64) {
 	t := &w.topics[topic]
 	since := slot
-	for i := t.lo; i < t.hi; i++ {
-		for s, k := &w.sets[i], w.sets[i].lo; s.tripped && k < s.hi; k++ {
-			if r := w.pairs[k].run; r != nil && r.Fed {
-				since = min(since, r.Since)
-			}
+	for k := w.sets[t.lo].lo; k < w.sets[t.hi-1].hi; k++ {
+		if r := w.pairs[k].run; r != nil && r.Fed {
+			since = min(since, r.Since)
 		}
 	}
 	e.add(t.key, Finding{Rule: w.Name, Kind: w.kind.String(), Since: at(since), LastBad: at(slot)}, slot)
@@ -46,7 +44,7 @@ func (e *Engine) add(key string, f Finding, slot int64) {
 }
 
 // figure brings the finding of a topic up to date. Finer than 1/60 of the
-// window that is not done for a topic of very many checks.
+// window that is not done where it is much work.
 func (e *Engine) figure(w *watch, topic int32, slot int64) {
 	t := &w.topics[topic]
 	i := e.incidents[t.key]
@@ -59,12 +57,21 @@ func (e *Engine) figure(w *watch, topic int32, slot int64) {
 	}
 	f := &i.Findings[k]
 	e.mark(i, f, w, slot)
-	if w.sets[t.hi-1].hi-w.sets[t.lo].lo > mostExtent && slot >= t.figured && slot < t.figured+max(w.over/mostExact, 1000) {
+	if w.cost(t) > mostCost && slot >= t.figured && slot < t.figured+max(w.over/mostExact, 1000) {
 		return
 	}
 	t.figured = slot
 	e.count(w, t, f, slot)
 	f.Text = w.sentence(f)
+}
+
+// cost is how much work the figure of a topic is: percentiles sort their samples.
+func (w *watch) cost(t *topic) int {
+	n := int(w.sets[t.hi-1].hi - w.sets[t.lo].lo)
+	if w.kind == kindLatency && w.Latency.percentile() > 0 {
+		n *= 1 + w.shapes[0].n/16
+	}
+	return n
 }
 
 // mark notes a bad slot.

@@ -3,6 +3,7 @@ package alerting
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"reflect"
 	"testing"
 	"time"
@@ -73,6 +74,14 @@ func FuzzEngine(f *testing.F) {
 	}
 	f.Add(byte(0), uint16(77), minutes)
 	f.Add(byte(255), uint16(0), []byte{})
+	for seed := range uint64(20) {
+		rnd := rand.New(rand.NewPCG(seed, 4))
+		data := make([]byte, 500)
+		for k := range data {
+			data[k] = byte(rnd.Uint32())
+		}
+		f.Add(byte(seed), uint16(rnd.Uint32()), data)
+	}
 	watchedChecks := subjects([]line{{"a", "ws", ""}, {"b", "ws", ""}, {"c", "", ""}, {"d", "", ""}})
 	f.Fuzz(func(t *testing.T, choice byte, cut uint16, data []byte) {
 		rules, log := fuzzRules(choice), fuzzLog(data)
@@ -82,15 +91,22 @@ func FuzzEngine(f *testing.F) {
 		blamed := map[string]bool{}
 		for n, entry := range log {
 			if n == int(cut)%(len(log)+1) {
-				half = restored(t, e, rules, watchedChecks)
+				half = restored(t, e)
 			}
 			if r := entry.Result; r != nil && r.Class != probe.OK || entry.Gap != nil || r != nil && r.Latency > 2*time.Second {
 				blame(blamed, entry)
 			}
-			changes := e.Step(uint64(n)+1, entry)
+			step := func(e *Engine) []Change {
+				changes := e.Step(uint64(n)+1, entry)
+				if entry.Command == nil {
+					return changes
+				}
+				return e.Reconfigure(fuzzRules(choice^byte(n)), watchedChecks[n%3:], entry.Command.At)
+			}
+			changes := step(e)
 			all = append(all, changes...)
 			if half != nil {
-				if other := half.Step(uint64(n)+1, entry); len(changes)+len(other) > 0 && !reflect.DeepEqual(changes, other) {
+				if other := step(half); len(changes)+len(other) > 0 && !reflect.DeepEqual(changes, other) {
 					t.Fatalf("entry %d after a restart at %d (-without +with):\n%s", n, int(cut)%(len(log)+1), cmp.Diff(changes, other))
 				}
 			}
@@ -125,8 +141,22 @@ func blame(blamed map[string]bool, e checks.Entry) {
 }
 
 // restored is an engine with the state of e.
-func restored(t *testing.T, e *Engine, rules []Rule, list []Subject) *Engine {
+func restored(t *testing.T, e *Engine) *Engine {
 	t.Helper()
+	var (
+		rules []Rule
+		list  []Subject
+	)
+	for _, w := range e.watches {
+		rules = append(rules, w.Rule)
+	}
+	for _, c := range e.checks {
+		for _, s := range subjects([]line{{"a", "ws", ""}, {"b", "ws", ""}, {"c", "", ""}, {"d", "", ""}}) {
+			if s.Name == c.name {
+				list = append(list, s)
+			}
+		}
+	}
 	b, err := e.Checkpoint()
 	if err != nil {
 		t.Fatal(err)

@@ -58,7 +58,7 @@ type Finding struct {
 	Unit      string      `json:"unit"`             // "share", "s", "slots", "hosts"
 	Bad       int         `json:"bad"`
 	Total     int         `json:"total"`               // attempts that are not unknown
-	Confirmed int         `json:"confirmed,omitempty"` // slots since Since whose re-probes failed too: the verdict beside the raw rate
+	Confirmed int         `json:"confirmed,omitempty"` // slots since Since with the verdict down, beside the raw rate
 	Unknown   int         `json:"unknown,omitempty"`   // expected but unknown or missing
 	Since     time.Time   `json:"since"`               // first bad slot that fed it
 	LastBad   time.Time   `json:"last_bad"`

@@ -37,8 +37,9 @@ type sample struct {
 func (w *watch) judge(c *check, r *checks.Result) sample {
 	s := sample{slot: r.Slot.UnixMilli(), class: r.Class, reason: r.Reason, down: r.Status == probe.Down, result: r}
 	switch {
-	case w.kind == kindRate && w.Rate.Of != ofDown:
+	case w.ofAttempts():
 		w.judgeAttempts(&s, c, r)
+		return s
 	case w.kind == kindUnknown:
 		if s.verdict = bad; r.Status != probe.Unknown {
 			s.verdict = good
@@ -47,13 +48,11 @@ func (w *watch) judge(c *check, r *checks.Result) sample {
 		s.verdict = neutral
 	case w.kind == kindLatency:
 		w.judgeLatency(&s, r)
+		return s
 	case r.Status == probe.Down, r.Status == probe.Degraded && w.kind == kindRate && w.Rate.DegradedIsBad:
 		s.verdict = bad
 	default:
 		s.verdict = good
-	}
-	if w.kind == kindRate && w.Rate.Of != ofDown || w.kind == kindLatency {
-		return s
 	}
 	switch s.verdict {
 	case bad:
@@ -65,6 +64,9 @@ func (w *watch) judge(c *check, r *checks.Result) sample {
 	}
 	return s
 }
+
+// ofAttempts tells whether the rule counts attempts; the others count results.
+func (w *watch) ofAttempts() bool { return w.kind == kindRate && w.Rate.Of != ofDown }
 
 // judgeAttempts counts scheduled attempts by class. Status alone would not do:
 // on a mix of good and bad revisions a failed attempt whose re-probe is good
@@ -147,7 +149,7 @@ func (r *run) note(w *watch, c *check, s sample) {
 	if s.down {
 		r.Confirmed++
 	}
-	if w.kind != kindRate || w.Rate.Of == ofDown || s.result == nil || s.result.Tally == nil {
+	if !w.ofAttempts() || s.result.Tally == nil {
 		r.count(s.class, 1)
 		return
 	}

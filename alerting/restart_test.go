@@ -462,7 +462,7 @@ func TestFixtures(t *testing.T) {
 	}
 }
 
-var update = flag.Bool("update", false, "write the golden files anew") //nolint:gochecknoglobals // flags are
+var update = flag.Bool("update", false, "write the golden files anew")
 
 func read(t *testing.T, name string) []byte {
 	t.Helper()

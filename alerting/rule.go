@@ -2,7 +2,6 @@ package alerting
 
 import (
 	"cmp"
-	"path"
 	"time"
 
 	"github.com/tripline/tripline/checks/probe"
@@ -153,30 +152,6 @@ const (
 
 // monitorKey is the incident that gathers findings about the monitor itself.
 const monitorKey = "monitor"
-
-// matches tells whether s selects subject. A bad pattern selects nothing.
-func (s Select) matches(subject Subject) bool {
-	return (s.Kind == "" || s.Kind == subject.Kind) &&
-		(s.Group == "" || s.Group == subject.group()) &&
-		s.matchesName(subject.Name) && s.matchesLabels(subject.Labels)
-}
-
-func (s Select) matchesName(name string) bool {
-	if s.Name == "" {
-		return true
-	}
-	ok, err := path.Match(s.Name, name)
-	return ok && err == nil
-}
-
-func (s Select) matchesLabels(labels map[string]string) bool {
-	for k, v := range s.Labels {
-		if got, ok := labels[k]; !ok || got != v {
-			return false
-		}
-	}
-	return true
-}
 
 func (r *Rule) by() string {
 	if r.By == "" && r.Unknown != nil {

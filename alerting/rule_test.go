@@ -178,7 +178,7 @@ func TestSelect(t *testing.T) {
 	for _, tt := range tests {
 		var got []string
 		for _, c := range watched() {
-			if tt.s.matches(c) {
+			if tt.s.Matches(c) {
 				got = append(got, c.Name)
 			}
 		}

@@ -118,7 +118,7 @@ func (f Finding) details() string {
 	case f.Kind == kindRate.String() && f.Confirmed > 0:
 		parts = append(parts, "confirmed down in "+plural(f.Confirmed, "slot"))
 	case f.Kind == kindRate.String():
-		parts = append(parts, "not confirmed: re-probes were good")
+		parts = append(parts, "confirmed down in no slot")
 	case f.Kind == kindLatency.String():
 		parts = append(parts, fmt.Sprintf("%d of %d were slower", f.Bad, f.Total))
 	}

@@ -32,11 +32,13 @@ func TestText(t *testing.T) {
 		want  string
 	}{
 		{
-			"rate", []Rule{runbook}, four("ws", "..xX....", "..?.....", "....g...", "........"),
+			"rate",
+			[]Rule{runbook},
+			four("ws", "..xX....", "..?.....", "....g...", "........"),
 			`
 [page] ws: not_found 1 of 9 attempts (11.11 %) in 5m, limit 0 %
   not_found 1 of 9 attempts (11.11 %) in 5m, limit 0 %
-  not confirmed: re-probes were good
+  confirmed down in no slot
   check: ws-a
   since 2026-11-21 03:02:00 UTC
   reason: status 404, want 101
@@ -52,10 +54,12 @@ func TestText(t *testing.T) {
 `,
 		},
 		{
-			"grown", []Rule{
+			"grown",
+			[]Rule{
 				{Name: "conn", Rate: &Rate{Of: "connection_failure", Over: 60 * minute, AtLeast: share("10%"), MinFailures: 2}},
 				downRule(3),
-			}, four("ws", "..cX5....", "....X....", "....X...."),
+			},
+			four("ws", "..cX5....", "....X....", "....X...."),
 			`
 [ticket] ws: connection_failure 2 of 10 attempts (20 %) in 1h, alerts from 10 %
   connection_failure 2 of 10 attempts (20 %) in 1h, alerts from 10 %
@@ -90,7 +94,9 @@ func TestText(t *testing.T) {
 `,
 		},
 		{
-			"latency", []Rule{{Name: "slow", Latency: &Latency{Above: 2 * minute / 60, Over: 5 * minute}}}, four("", ".ssss......."),
+			"latency",
+			[]Rule{{Name: "slow", Latency: &Latency{Above: 2 * minute / 60, Over: 5 * minute}}},
+			four("", ".ssss......."),
 			`
 [ticket] ws-a: mean latency 2.03 s of 3 results in 5m, limit 2 s
   mean latency 2.03 s of 3 results in 5m, limit 2 s
@@ -108,7 +114,8 @@ func TestText(t *testing.T) {
 `,
 		},
 		{
-			"percentile", []Rule{{Name: "slow", Latency: &Latency{Stat: "p95", Above: probe.Duration(150 * time.Millisecond), Over: 30 * minute}}},
+			"percentile",
+			[]Rule{{Name: "slow", Latency: &Latency{Stat: "p95", Above: probe.Duration(150 * time.Millisecond), Over: 30 * minute}}},
 			four("", "....................s..s"),
 			`
 [ticket] ws-a: p95 latency 3 s of 24 results in 30m, limit 150 ms
@@ -120,7 +127,9 @@ func TestText(t *testing.T) {
 `,
 		},
 		{
-			"unknown", []Rule{{Name: "self", Unknown: &UnknownRule{}}}, four("ws", ".......???...", ".......g??...", "............."),
+			"unknown",
+			[]Rule{{Name: "self", Unknown: &UnknownRule{}}},
+			four("ws", ".......???...", ".......g??...", "............."),
 			`
 [ticket] monitor: unknown 3 of 10 results (30 %) in 10m, limit 10 %
   unknown 3 of 10 results (30 %) in 10m, limit 10 %
@@ -138,7 +147,9 @@ func TestText(t *testing.T) {
 `,
 		},
 		{
-			"blind", []Rule{{Name: "self", Severity: Page, Unknown: &UnknownRule{}}, downRule(1)}, four("", ".....", ".d...", ".c...", ".d...", ".5..."),
+			"blind",
+			[]Rule{{Name: "self", Severity: Page, Unknown: &UnknownRule{}}, downRule(1)},
+			four("", ".....", ".d...", ".c...", ".d...", ".5..."),
 			`
 [page] ws-b: down: 1 of 1 check
   down: 1 of 1 check
