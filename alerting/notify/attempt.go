@@ -32,7 +32,7 @@ func (d *Desk) attempt(ctx context.Context, j job) outcome {
 		return o
 	}
 	o.told.V, o.told.Incident, o.told.Attempts = ReceiptVersion, j.id, j.told.Attempts+1
-	if !o.marked {
+	if !o.marked && !j.repeats() {
 		intent := o.told
 		intent.Pending = true
 		if err := d.Store.Commit(ctx, d.write(keyReceipt, j.id, intent)); err != nil {
@@ -50,15 +50,19 @@ func (d *Desk) attempt(ctx context.Context, j job) outcome {
 	o.tried, o.asked = true, true
 	rec, err := d.ask(ctx, d.message(ctx, j.want), told)
 	if err == nil {
-		d.delivered(ctx, j, rec.IDs, &o)
+		d.delivered(ctx, j, rec, &o)
 		return o
 	}
 	o.err = err
+	if rec.IDs != nil && !j.repeats() {
+		d.reached(ctx, rec.IDs, &o)
+	}
 	var (
 		permanent *PermanentError
 		later     *LaterError
 	)
 	switch {
+	case j.repeats():
 	case errors.As(err, &permanent):
 		d.giveUp(ctx, j.want, &o)
 	case errors.As(err, &later):
@@ -88,11 +92,16 @@ func (d *Desk) ask(ctx context.Context, m Message, told *Receipt) (rec Receipt, 
 }
 
 // delivered stores the receipt, however often that takes: only the end of ctx
-// leaves it to the look-up of a later run.
-func (d *Desk) delivered(ctx context.Context, j job, ids map[string]string, o *outcome) {
+// leaves it to the look-up of a later run. A repeat needs no receipt: after a
+// crash it is merely early.
+func (d *Desk) delivered(ctx context.Context, j job, rec Receipt, o *outcome) {
 	o.told = Receipt{
 		V: ReceiptVersion, Incident: j.id, Version: j.want.Version,
-		At: time.Now().UTC(), IDs: ids, Attempts: o.told.Attempts,
+		At: time.Now().UTC(), IDs: rec.IDs, Again: rec.Again, Attempts: o.told.Attempts,
+	}
+	if j.repeats() {
+		o.told.Attempts = 0
+		return
 	}
 	writes := []Write{d.write(keyReceipt, j.id, o.told)}
 	if j.letter {
@@ -113,6 +122,16 @@ func (d *Desk) delivered(ctx context.Context, j job, ids map[string]string, o *o
 	}
 	o.marked = false
 	o.told.Attempts = 0 // of the next version
+}
+
+// reached keeps the ids of what an attempt reached before its error.
+func (d *Desk) reached(ctx context.Context, ids map[string]string, o *outcome) {
+	o.told.IDs = ids
+	half := o.told
+	half.Pending = true
+	if err := d.Store.Commit(ctx, d.write(keyReceipt, half.Incident, half)); err != nil {
+		d.Log.Error("ids of an attempt not stored", "notifier", d.Name, "incident", half.Incident, "err", err)
+	}
 }
 
 // giveUp stores o.err as the reason why the version of i is no longer tried.

@@ -28,7 +28,8 @@ const (
 // of an incident is above the told one, it makes an attempt with the newest
 // state. What arrives during an attempt is told by the next one, so an update
 // is never lost and an outage of the channel ends with one message and not a
-// hundred. Attempts run one at a time for an incident and up to Workers at a
+// hundred. What a receiver wants repeated (Receipt.Again) is repeated while the
+// incident is open. Attempts run one at a time for an incident and up to Workers at a
 // time in all.
 //
 // Before an attempt the Desk stores that it makes one (Receipt.Pending), after
@@ -62,7 +63,7 @@ type Stats struct {
 	Name     string        `json:"name"`
 	Depth    int           `json:"depth"`    // incidents with something to tell
 	Oldest   time.Duration `json:"oldest"`   // how long the oldest of them has waited here, in ns
-	Told     uint64        `json:"told"`     // deliveries since the start
+	Told     uint64        `json:"told"`     // deliveries since the start, repeats included
 	Attempts uint64        `json:"attempts"` // since the start
 	Failures uint64        `json:"failures"` // attempts without a delivery, since the start
 	Dead     []Dead        `json:"dead"`     // given up and not told since, by time
@@ -81,9 +82,11 @@ func (d *Desk) Stats() Stats {
 	if d.queue == nil {
 		return s
 	}
-	s.Depth = len(d.queue.open)
 	for _, j := range d.queue.open {
-		s.Oldest = max(s.Oldest, time.Since(j.seen))
+		if j.behind() {
+			s.Depth++
+			s.Oldest = max(s.Oldest, time.Since(j.seen))
+		}
 	}
 	for _, j := range d.queue.jobs {
 		if j.dead != nil && j.want.Version > j.told.Version {

@@ -58,6 +58,11 @@ func night() map[string]Message {
 		Request: "GET /ws?token=[redacted] HTTP/1.1\r\nHost: gw.example.com\r\nUpgrade: websocket\r\n\r\n",
 		Head:    "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nServer: uvicorn\r\n\r\n",
 		Body:    `{"detail":"Not Found"}`,
+		Causes: []probe.Cause{
+			{Name: "no_websocket_library", Certainty: probe.Possible, Text: "the server has no WebSocket library", Next: "look for \"No <supported> library\" in the log", Fix: "install it"},
+			{Name: "proxy_strips_upgrade", Certainty: probe.Possible, Text: "a proxy drops the Upgrade header", Next: "probe past it"},
+			{Name: "route_missing", Certainty: probe.Unlikely, Text: "no route"},
+		},
 	}
 	link := "https://tripline.example.com/incidents/" + i.ID
 	grown := then(i, "also: p95 latency 2.41 s of 20 results in 5m, limit 1 s", at.Add(4*time.Minute))
@@ -128,7 +133,7 @@ type full struct{}
 func (full) Write([]byte) (int, error) { return 0, errDisk }
 
 func TestKinds(t *testing.T) {
-	if diff := cmp.Diff([]string{"log", "slack", "slack_webhook"}, Kinds{}.Names()); diff != "" {
+	if diff := cmp.Diff([]string{"log", "slack", "slack_webhook", "pagerduty", "alertmanager", "webhook"}, Kinds{}.Names()); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 	names, settings := Kinds{Slack: &Slack{Token: "xoxb-1"}}.Set()

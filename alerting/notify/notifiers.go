@@ -20,6 +20,12 @@ type Kinds struct {
 	// SlackWebhook tells incidents through an incoming webhook of Slack: a
 	// message for every change.
 	SlackWebhook *SlackWebhook `yaml:"slack_webhook,omitempty" json:"slack_webhook,omitempty"`
+	// PagerDuty tells incidents through PagerDuty's Events API v2.
+	PagerDuty *PagerDuty `yaml:"pagerduty,omitempty" json:"pagerduty,omitempty"`
+	// Alertmanager tells incidents to Prometheus Alertmanager.
+	Alertmanager *Alertmanager `yaml:"alertmanager,omitempty" json:"alertmanager,omitempty"`
+	// Webhook tells incidents by a signed POST of JSON to a URL of yours.
+	Webhook *Webhook `yaml:"webhook,omitempty" json:"webhook,omitempty"`
 }
 
 // Env is what notifiers need from outside their settings.
@@ -68,5 +74,8 @@ func (k Kinds) each() []kind {
 		{"log", k.Log != nil, k.Log},
 		{"slack", k.Slack != nil, k.Slack},
 		{"slack_webhook", k.SlackWebhook != nil, k.SlackWebhook},
+		{"pagerduty", k.PagerDuty != nil, k.PagerDuty},
+		{"alertmanager", k.Alertmanager != nil, k.Alertmanager},
+		{"webhook", k.Webhook != nil, k.Webhook},
 	}
 }

@@ -46,6 +46,12 @@ type Receipt struct {
 	// outcome is not known: it may have been told, or not.
 	Pending bool `json:"pending,omitempty"`
 
+	// Again asks for the same version to be told again after this time, for as
+	// long as the incident is open and nothing newer is there to tell: for
+	// receivers that forget what is not repeated. 0 means never; less than
+	// MinRetry means MinRetry.
+	Again time.Duration `json:"again,omitempty"`
+
 	// Attempts counts the attempts since the last delivery; in a receipt of a
 	// delivery, how many it took.
 	Attempts int `json:"attempts,omitempty"`
@@ -57,7 +63,13 @@ type Receipt struct {
 // receipt of what was told before, nil if no attempt was ever made. When
 // told.Pending is set an earlier attempt may have arrived: a notifier that can
 // find out does so before it tells anything again. The receipt that Notify
-// returns needs only its IDs; the rest is the Desk's.
+// returns needs only its IDs and Again; the rest is the Desk's. IDs returned
+// with an error, which say what was reached before it, are in told of the next
+// attempt.
+//
+// A repeat, which Again asks for, has the version that told has. It is tried
+// again after whatever error, and what it returns is not stored: the receipt of
+// the version stays.
 //
 // A *PermanentError ends the attempts for this version. A *LaterError names the
 // wait. Any other error is tried again, with Pending set.

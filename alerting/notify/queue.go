@@ -24,7 +24,7 @@ const settle = time.Minute
 type queue struct {
 	expire time.Duration
 	jobs   map[string]*job // every incident that the outbox or a receipt names
-	open   map[string]*job // those with something to tell, the ones at work included
+	open   map[string]*job // those with something to tell or to repeat, the ones at work included
 	busy   int
 	paused time.Time // no attempt before this moment
 }
@@ -32,7 +32,7 @@ type queue struct {
 // job is what a queue knows of one incident.
 type job struct {
 	id     string
-	want   alerting.Incident // the newest state, without findings once it is told
+	want   alerting.Incident // the newest state, without findings once there is nothing more to tell of it
 	told   Receipt           // Pending: an attempt since may have arrived
 	tried  bool              // there is a receipt
 	marked bool              // the stored receipt says Pending
@@ -73,7 +73,13 @@ func (q *queue) wanted(i alerting.Incident, now time.Time) {
 	if i.Open() && now.Sub(newsTime(i)) > q.expire {
 		j.due = now.Add(settle)
 	}
-	if j.behind() {
+	switch {
+	case j.behind():
+		q.open[j.id] = j
+	case j.repeats():
+		if again := j.told.At.Add(j.told.Again); again.After(j.due) {
+			j.due = again
+		}
 		q.open[j.id] = j
 	}
 }
@@ -81,6 +87,11 @@ func (q *queue) wanted(i alerting.Incident, now time.Time) {
 // behind tells whether there is something to tell.
 func (j *job) behind() bool {
 	return j.want.Version > j.told.Version && (j.dead == nil || j.want.Version > j.dead.Version)
+}
+
+// repeats tells whether what was told is to be told again (Receipt.Again).
+func (j *job) repeats() bool {
+	return j.told.Again > 0 && j.want.Version == j.told.Version && j.want.Open()
 }
 
 // forgotten takes that the outbox entry of an incident was deleted.
@@ -98,8 +109,8 @@ func (q *queue) forgotten(id string) {
 }
 
 // next returns an incident to attempt now and marks it as busy, or nil and how
-// long nothing will be due (at most MaxRetry). Pages go before tickets, then
-// whoever has been due the longest.
+// long nothing will be due (at most MaxRetry). News go before repeats, pages
+// before tickets, then whoever has been due the longest.
 func (q *queue) next(now time.Time) (*job, time.Duration) {
 	if wait := q.paused.Sub(now); wait > 0 {
 		return nil, wait
@@ -124,6 +135,9 @@ func (q *queue) next(now time.Time) (*job, time.Duration) {
 }
 
 func (j *job) before(o *job) bool {
+	if news := j.behind(); news != o.behind() {
+		return news
+	}
 	if page := j.want.Severity == alerting.Page; page != (o.want.Severity == alerting.Page) {
 		return page
 	}
@@ -142,6 +156,9 @@ func (q *queue) finished(j *job, o outcome, now time.Time) {
 	switch {
 	case o.err == nil:
 		j.fails, j.due, j.dead, j.letter = 0, now, nil, false
+		if j.repeats() {
+			j.due = now.Add(max(j.told.Again, MinRetry))
+		}
 		q.wake(now)
 	case o.dead != nil:
 		j.fails, j.due, j.dead, j.letter = 0, now, o.dead, true
@@ -151,8 +168,11 @@ func (q *queue) finished(j *job, o outcome, now time.Time) {
 	default:
 		j.fails++
 		j.due = now.Add(backoff(j.fails))
+		if again := now.Add(max(j.told.Again, MinRetry)); j.repeats() && again.Before(j.due) {
+			j.due = again
+		}
 	}
-	if !j.behind() {
+	if !j.behind() && !j.repeats() {
 		delete(q.open, j.id)
 		j.want = alerting.Incident{ID: j.id, Version: j.want.Version}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/slack-go/slack"
 
 	"github.com/tripline/tripline/alerting"
+	"github.com/tripline/tripline/checks/probe"
 )
 
 // The most characters of each part of a message. Slack's own limits are 150 for
@@ -38,6 +39,9 @@ func slackRoot(m Message, mention string, now time.Time) slackMessage {
 	blocks := []slack.Block{
 		slack.NewHeaderBlock(slack.NewTextBlockObject(slack.PlainTextType, slackInline(slackTitle(i), slackHeaderMax), false, false)),
 		slackSection(slackMentioning(i, mention) + "*" + slackWhen(i) + "*" + slackLines(i)),
+	}
+	if cause := slackCause(m.Evidence); cause != "" {
+		blocks = append(blocks, slackSection(cause))
 	}
 	if code := slackCode(excerpt(m.Evidence), slackEvidenceMax); code != "" {
 		blocks = append(blocks, slackSection(code))
@@ -129,6 +133,34 @@ func slackLines(i alerting.Incident) string {
 		b.WriteString(line)
 	}
 	return b.String()
+}
+
+// slackCause is what most likely causes it, or the two things that cannot be
+// told apart, and what to look at next; "" if nothing is known.
+func slackCause(ev *probe.Evidence) string {
+	if ev == nil || len(ev.Causes) == 0 {
+		return ""
+	}
+	c := ev.Causes[0]
+	text := "*" + slackCertainty(c.Certainty) + ":* " + slackInline(c.Text, slackLineMax)
+	if len(ev.Causes) > 1 && c.Certainty != probe.Proven && ev.Causes[1].Certainty == c.Certainty {
+		text += "\n*Or:* " + slackInline(ev.Causes[1].Text, slackLineMax)
+	}
+	if c.Next != "" {
+		text += "\n*Next:* " + slackInline(c.Next, slackLineMax)
+	}
+	return text
+}
+
+// slackCertainty is what to call a cause.
+func slackCertainty(c probe.Certainty) string {
+	switch c {
+	case probe.Proven:
+		return "Cause"
+	case probe.Possible, probe.Unlikely:
+		return "Possibly"
+	}
+	return "Likely"
 }
 
 // slackContext is the small print: runbooks, the page, which incident this is.

@@ -542,6 +542,7 @@ func TestSlackHostile(t *testing.T) {
 		i.Findings[2].Runbook = "https://runbooks.example.com/" + name
 		m := Message{Incident: i, Link: "http://127.0.0.1/" + name, Evidence: &probe.Evidence{
 			URL: name, Request: name, Head: name, Body: name + "```" + name, End: name, Addresses: []probe.Address{{IP: name, Err: name}},
+			Causes: []probe.Cause{{Certainty: probe.Certainty(name), Text: name, Next: name}, {Certainty: probe.Certainty(name), Text: name}},
 		}}
 		told, err := n.Notify(t.Context(), m, nil)
 		if err != nil {

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -17,23 +18,31 @@ func TestShipped(t *testing.T) {
 	if first, _, _ := strings.Cut(string(src), "\n"); first != "# yaml-language-server: $schema=./config.schema.json" {
 		t.Errorf("the first line is %q, want the one that names the schema to editors", first)
 	}
+	unset := []string{"", "SLACK_BOT_TOKEN is not set", "SLACK_WEBHOOK_URL is not set", "PAGERDUTY_ROUTING_KEY is not set", "ALERTMANAGER_URL is not set", "WEBHOOK_URL is not set"}
+	empty := slices.Clone(unset)
+	empty[1] = "SLACK_BOT_TOKEN is empty"
 	const webhook = "https://hooks.slack.com/services/T000/B000/secret-of-the-hook"
+	const pagerKey, hookSecret = "0123456789abcdefghijklmnopqrstuv", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	for _, c := range []struct {
 		name, listen, live string
 		env                map[string]string
 		off                []string // by notifier
 	}{
-		{"nothing set", "127.0.0.1:8080", "ws://127.0.0.1:8080/live", nil, []string{"", "SLACK_BOT_TOKEN is not set", "SLACK_WEBHOOK_URL is not set"}},
-		{"PORT", "0.0.0.0:9090", "ws://127.0.0.1:9090/live", map[string]string{"PORT": "9090"}, []string{"", "SLACK_BOT_TOKEN is not set", "SLACK_WEBHOOK_URL is not set"}},
+		{"nothing set", "127.0.0.1:8080", "ws://127.0.0.1:8080/live", nil, unset},
+		{"PORT", "0.0.0.0:9090", "ws://127.0.0.1:9090/live", map[string]string{"PORT": "9090"}, unset},
 		{
 			"TARGET", "127.0.0.1:8080", "wss://api.example.com/ws",
 			map[string]string{"TARGET": "https://api.example.com", "WS_PATH": "/ws", "SLACK_BOT_TOKEN": ""},
-			[]string{"", "SLACK_BOT_TOKEN is empty", "SLACK_WEBHOOK_URL is not set"},
+			empty,
 		},
 		{
-			"Slack", "127.0.0.1:8080", "ws://127.0.0.1:8080/live",
-			map[string]string{"SLACK_BOT_TOKEN": "xoxb-1-secret-of-the-bot", "SLACK_CHANNEL": "C0123456789", "SLACK_WEBHOOK_URL": webhook},
-			[]string{"", "", ""},
+			"everything", "127.0.0.1:8080", "ws://127.0.0.1:8080/live",
+			map[string]string{
+				"SLACK_BOT_TOKEN": "xoxb-1-secret-of-the-bot", "SLACK_CHANNEL": "C0123456789", "SLACK_WEBHOOK_URL": webhook,
+				"PAGERDUTY_ROUTING_KEY": pagerKey, "ALERTMANAGER_URL": "http://alertmanager:9093",
+				"WEBHOOK_URL": "https://example.com/hook-of-yours", "WEBHOOK_SECRET": hookSecret,
+			},
+			[]string{"", "", "", "", "", ""},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -69,7 +78,7 @@ func TestShipped(t *testing.T) {
 					t.Errorf("the plan does not say off: %s", n.Off)
 				}
 			}
-			for _, secret := range []string{"secret-of-the-bot", "secret-of-the-hook"} {
+			for _, secret := range []string{"secret-of-the-bot", "secret-of-the-hook", "hook-of-yours", pagerKey, hookSecret} {
 				if strings.Contains(plan, secret) {
 					t.Errorf("the plan shows %s", secret)
 				}
