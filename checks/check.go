@@ -34,8 +34,10 @@ type Check struct {
 // LateAfter returns how long after its slot a run may still start: half the
 // interval, at most 10 s. A later one is not made and its result is unknown.
 func (c Check) LateAfter(slot time.Time) time.Duration {
-	return min(c.interval(slot)/2, 10*time.Second)
+	return lateAfter(c.interval(slot))
 }
+
+func lateAfter(interval time.Duration) time.Duration { return min(interval/2, 10*time.Second) }
 
 // interval is the time from slot to the next one.
 func (c Check) interval(slot time.Time) time.Duration {
@@ -58,9 +60,9 @@ type Newness interface {
 	New(class probe.Class, slot time.Time) bool
 }
 
-// Run runs c once for the given slot, because a person asked for it, and returns
-// its result, with the last failed attempt's evidence builder (the last good
-// one's when none failed). A failure is always diagnosed.
+// Run runs c once, because a person asked for it: slot is any time, such as now.
+// It returns its result, with the last failed attempt's evidence builder (the
+// last good one's when none failed). A failure is always diagnosed.
 //
 // A failed attempt is followed by up to c.Confirm re-probes on fresh
 // connections; the run ends by the interval less 10 %. The verdict is down only
@@ -85,14 +87,18 @@ func run(ctx context.Context, c Check, slot time.Time, n Newness) (Result, func(
 	if c.Group != c.Name {
 		r.Group = c.Group
 	}
-	if late := start.Sub(slot); late > c.LateAfter(slot) {
+	interval := c.interval(slot)
+	if next := c.Schedule.Next(slot); n == nil && !next.IsZero() { // by hand: any time, perhaps just before a slot
+		interval = c.interval(next)
+	}
+	if late, most := start.Sub(slot), lateAfter(interval); late > most {
 		r.fill(probe.Outcome{
 			Class: probe.Late, Stage: probe.StageMonitor,
-			Reason: "started " + late.Round(time.Millisecond).String() + " after its slot, want at most " + c.LateAfter(slot).String(),
+			Reason: "started " + late.Round(time.Millisecond).String() + " after its slot, want at most " + most.String(),
 		})
 		return r, nil
 	}
-	end := start.Add(c.interval(slot) * 9 / 10)
+	end := start.Add(interval * 9 / 10)
 	first := attempt(ctx, c, min(c.Timeout, time.Until(end)))
 	r.fill(first)
 	r.Tally = first.Tally

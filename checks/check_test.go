@@ -32,8 +32,7 @@ func (s *script) Probe(ctx context.Context) probe.Outcome {
 		}
 	}
 	if c == probe.Panic {
-		var m map[string]int
-		m["boom"] = 1
+		panic("boom")
 	}
 	o := probe.Outcome{Class: c, Reason: string(c)}
 	if c.Status() == probe.Up {
@@ -99,6 +98,18 @@ func TestRunEndsBeforeTheNextSlot(t *testing.T) {
 		r, _ := Run(t.Context(), c, start)
 		if r.Duration > 54*time.Second || r.Class != probe.HandshakeTimeout || r.Tries != 2 {
 			t.Errorf("got %s after %s and %d tries, want a timeout within 54s after 2 tries", r.Class, r.Duration, r.Tries)
+		}
+	})
+}
+
+// TestRunByHand has all the time that a run has, however near the next slot is.
+func TestRunByHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &script{classes: []probe.Class{probe.NotFound, probe.OK}, takes: 2 * time.Second}
+		c := Check{Name: "c", Prober: p, Schedule: minutely{}, Timeout: 5 * time.Second, Confirm: 1}
+		time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(59 * time.Second)))
+		if r, _ := Run(t.Context(), c, time.Now()); r.Class != probe.NotFound || r.Tries != 2 {
+			t.Errorf("got %s (%s) after %d tries, want not_found after 2", r.Class, r.Reason, r.Tries)
 		}
 	})
 }

@@ -23,20 +23,22 @@ type jq struct {
 	query *gojq.Query
 	code  *gojq.Code
 	path  []string // the keys, if text is a plain path such as .db.version
+	vars  []string // the names of the variables that it may use, such as $session
 }
 
-// compileJQ compiles text, once for all checks that use it.
-func compileJQ(n *probe.Network, text string) (*jq, error) {
-	return probe.Shared(n, "jq:"+text, func() (*jq, error) {
+// compileJQ compiles text, once for all checks that use it. It may use the given
+// variables, whose values are passed in that order whenever it is evaluated.
+func compileJQ(n *probe.Network, text string, vars ...string) (*jq, error) {
+	return probe.Shared(n, "jq:"+strings.Join(vars, ",")+":"+text, func() (*jq, error) {
 		query, err := gojq.Parse(text)
 		if err != nil {
 			return nil, fmt.Errorf("%q is no jq expression: %w", text, err)
 		}
-		code, err := gojq.Compile(query)
+		code, err := gojq.Compile(query, gojq.WithVariables(vars))
 		if err != nil {
 			return nil, fmt.Errorf("%q is no jq expression: %w", text, err)
 		}
-		return &jq{text, query, code, plainPath(text)}, nil
+		return &jq{text, query, code, plainPath(text), vars}, nil
 	})
 }
 
@@ -84,8 +86,8 @@ func compileRegexp(n *probe.Network, text string) (*regexp.Regexp, error) {
 
 // holds says whether every value that the expression gives for input is true,
 // and there is one; if not, what was seen instead.
-func (j *jq) holds(ctx context.Context, input any) (seen string, ok bool) {
-	iter := j.code.RunWithContext(ctx, input)
+func (j *jq) holds(ctx context.Context, input any, values ...any) (seen string, ok bool) {
+	iter := j.code.RunWithContext(ctx, input, values...)
 	v, some := iter.Next()
 	if !some {
 		return "it gives no value", false
@@ -95,7 +97,7 @@ func (j *jq) holds(ctx context.Context, input any) (seen string, ok bool) {
 			return strings.TrimSpace(err.Error()), false
 		}
 		if v != true {
-			return j.explain(ctx, input, v), false
+			return j.explain(ctx, input, v, values), false
 		}
 	}
 	return "", true
@@ -103,33 +105,38 @@ func (j *jq) holds(ctx context.Context, input any) (seen string, ok bool) {
 
 // explain says what made the expression give v: the value on the left of the
 // comparison that failed, where it is one.
-func (j *jq) explain(ctx context.Context, input, v any) string {
+func (j *jq) explain(ctx context.Context, input, v any, values []any) string {
 	q := j.query
 	for q.Op == gojq.OpAnd { // the first part that is not true decided
 		part := q.Left
-		if first(ctx, part, input) == true {
+		if j.first(ctx, part, input, values) == true {
 			part = q.Right
 		}
 		q = part
 	}
 	switch q.Op {
 	case gojq.OpEq, gojq.OpNe, gojq.OpGt, gojq.OpLt, gojq.OpGe, gojq.OpLe:
-		if left := first(ctx, q.Left, input); left != nil || q.Left.String() != "null" {
+		if left := j.first(ctx, q.Left, input, values); left != nil || q.Left.String() != "null" {
 			return q.Left.String() + " is " + jsonText(left)
 		}
 	}
 	return "it is " + jsonText(v)
 }
 
-// first returns the first value that q gives for input; an error is a value.
-func first(ctx context.Context, q *gojq.Query, input any) any {
-	v, _ := q.RunWithContext(ctx, input).Next()
+// first returns the first value that q, a part of j, gives for input; an error is
+// a value.
+func (j *jq) first(ctx context.Context, q *gojq.Query, input any, values []any) any {
+	code, err := gojq.Compile(q, gojq.WithVariables(j.vars))
+	if err != nil {
+		return err
+	}
+	v, _ := code.RunWithContext(ctx, input, values...).Next()
 	return v
 }
 
 // value returns the first value of the expression; nil if it is null, an error
 // or none.
-func (j *jq) value(ctx context.Context, input any) any {
+func (j *jq) value(ctx context.Context, input any, values ...any) any {
 	if j.path != nil {
 		for _, k := range j.path {
 			object, _ := input.(map[string]any)
@@ -137,7 +144,7 @@ func (j *jq) value(ctx context.Context, input any) any {
 		}
 		return input
 	}
-	v, _ := j.code.RunWithContext(ctx, input).Next()
+	v, _ := j.code.RunWithContext(ctx, input, values...).Next()
 	if _, isErr := v.(error); isErr {
 		return nil
 	}

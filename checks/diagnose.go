@@ -29,7 +29,8 @@ func diagnose(ctx context.Context, q probe.Inquiry, thrifty bool, end time.Time)
 		defer close(d.done)
 		defer func() {
 			if p := recover(); p != nil {
-				d.conclude = func([]probe.Outcome) probe.Diagnosis { return failedDiagnosis(p) }
+				failed := failedDiagnosis(p)
+				d.conclude = func([]probe.Outcome) probe.Diagnosis { return failed }
 			}
 		}()
 		ctx, cancel := context.WithDeadline(ctx, end)
@@ -67,5 +68,5 @@ func (d *diagnosis) concluded(later []probe.Outcome) (result probe.Diagnosis) {
 // failedDiagnosis stands for one that panicked: a bug of ours, which must not
 // take the evidence with it.
 func failedDiagnosis(p any) probe.Diagnosis {
-	return probe.Diagnosis{Asked: []string{fmt.Sprintf("the diagnosis panicked at %s: %v", panicSite(), p)}}
+	return probe.Diagnosis{Asked: []probe.Question{{What: fmt.Sprintf("the diagnosis panicked at %s: %v", panicSite(), p)}}}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/tripline/tripline/checks/probe"
+	"github.com/tripline/tripline/checks/wsprobe"
 )
 
 const (
@@ -147,6 +148,7 @@ func (c *httpCheck) probe(ctx context.Context, judge judge) probe.Outcome {
 		e.Class, e.Stage, e.Reason = class, stage, reason
 		return e.Bound()
 	}
+	o.Inquiry = wsprobe.Explain(o, a.request.Target, c.net.Redactor())
 	return o
 }
 
@@ -201,6 +203,7 @@ func (c *httpCheck) ask(ctx context.Context) (*answer, *probe.Outcome) {
 	a := &answer{request: c.request}
 	fail := func(f *probe.Failure) *probe.Outcome {
 		o := f.Outcome(c.whatAt(a.hops), c.net.Redactor(), func() *probe.Evidence { return c.evidence(a) })
+		o.Inquiry = wsprobe.Explain(o, a.request.Target, c.net.Redactor())
 		return &o
 	}
 	for {

@@ -22,11 +22,21 @@ func panicSite() string {
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
 	for {
 		f, more := frames.Next()
-		if !strings.HasPrefix(f.Function, "runtime.") && !strings.Contains(f.Function, "checks.attempt") {
+		if !strings.HasPrefix(f.Function, "runtime.") && !catches(f.Function) {
 			return f.File[strings.LastIndexByte(f.File, '/')+1:] + ":" + fmt.Sprint(f.Line)
 		}
 		if !more {
 			return "unknown"
 		}
 	}
+}
+
+// catches tells whether function is one that recovers from panics.
+func catches(function string) bool {
+	for _, name := range []string{"checks.attempt", "checks.diagnose", "checks.(*diagnosis)"} {
+		if strings.Contains(function, name) {
+			return true
+		}
+	}
+	return false
 }

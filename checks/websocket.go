@@ -36,6 +36,29 @@ type WebSocket struct {
 	SendBinary probe.List `yaml:"send_binary,omitempty" json:"send_binary,omitempty"`
 	// Expect is what the next messages must be, one item for each message.
 	Expect []WebSocketExpect `yaml:"expect,omitempty" json:"expect,omitempty"`
+	// Steps are a conversation, instead of send, send_binary and expect.
+	Steps []WebSocketStep `yaml:"steps,omitempty" json:"steps,omitempty"`
+	// Sessions is how many connections to open at the same time; each is an
+	// attempt of its own in all rates. The default is one.
+	Sessions int `yaml:"sessions,omitempty" json:"sessions,omitempty"`
+	// Stagger is the time between the starts of two sessions; default 0s. With
+	// it a server that is full is told from one that is broken.
+	Stagger probe.Duration `yaml:"stagger,omitempty" json:"stagger,omitempty"`
+	// Require is the share of the sessions that must be good, such as 80%;
+	// default 100%.
+	Require string `yaml:"require,omitempty" json:"require,omitempty"`
+	// Hold is how long to keep one more connection open, beside the probes: it
+	// is opened after a good one, and the next one tells what became of it.
+	// Default 0s: none.
+	Hold probe.Duration `yaml:"hold,omitempty" json:"hold,omitempty"`
+	// PingEvery is the time between pings on the held connection; default 0s:
+	// none, which shows what cuts idle connections.
+	PingEvery probe.Duration `yaml:"ping_every,omitempty" json:"ping_every,omitempty"`
+	// Isolation is a jq expression that must not be false for any JSON message
+	// that a session receives, such as .user_id == null or .user_id == $session. No
+	// message may hold {{session}} or {{nonce}} of another session either; for
+	// that alone say "true".
+	Isolation string `yaml:"isolation,omitempty" json:"isolation,omitempty"`
 	// Ping tells whether to send a ping and want its pong; default true.
 	Ping *bool `yaml:"ping,omitempty" json:"ping,omitempty"`
 	// MaxMessage is the largest message to accept, in bytes; default 16 MiB.
@@ -59,6 +82,7 @@ type WebSocket struct {
 	probe.Connection `yaml:",inline"`
 
 	prober   *wsprobe.Prober
+	holder   *wsprobe.Holder // nil if nothing is held
 	endpoint probe.Endpoint
 }
 
@@ -119,16 +143,36 @@ func (w *WebSocket) Validate(env probe.Env) []probe.Problem {
 	if bad = append(bad, more...); len(bad) > 0 {
 		return bad
 	}
+	if w.Sessions > 1 {
+		target = target.Ungated()
+	}
 	w.prober = wsprobe.New(env.Net, wsprobe.NewRequest(target, fields, w.Subprotocols), options)
+	if w.Hold > 0 {
+		w.holder = wsprobe.NewHolder(w.prober, time.Duration(w.Hold), time.Duration(w.PingEvery))
+	}
 	w.endpoint = probe.Endpoint{
 		URL: target.String(), Host: target.Addr, WebSocket: true,
-		Repeatable: len(w.Send) == 0 && len(w.SendBinary) == 0,
+		Repeatable: !w.sends(),
 	}
 	return nil
 }
 
 // Probe implements Settings.
-func (w *WebSocket) Probe(ctx context.Context) probe.Outcome { return w.prober.Probe(ctx) }
+func (w *WebSocket) Probe(ctx context.Context) probe.Outcome {
+	if w.holder != nil {
+		return w.holder.Probe(ctx)
+	}
+	return w.prober.Probe(ctx)
+}
+
+// Close ends the held connection, if there is one, and waits until it is gone.
+// It implements io.Closer, and must be called when the check is not used any more.
+func (w *WebSocket) Close() error {
+	if w.holder == nil {
+		return nil
+	}
+	return w.holder.Close()
+}
 
 // Endpoint implements Settings.
 func (w *WebSocket) Endpoint() probe.Endpoint { return w.endpoint }
@@ -243,7 +287,7 @@ func (w *WebSocket) options(env probe.Env) (o wsprobe.Options, bad []probe.Probl
 		MaxMessage: uint64(max(w.MaxMessage, 0)),
 		SlowerThan: time.Duration(w.SlowerThan),
 	}
-	if !o.Ping && len(w.Expect) == 0 {
+	if !o.Ping && len(w.Expect)+len(w.Steps) == 0 {
 		o.Settle = defaultSettle
 	}
 	if w.Settle != nil {
@@ -275,6 +319,8 @@ func (w *WebSocket) options(env probe.Env) (o wsprobe.Options, bad []probe.Probl
 		}
 		o.Expect = append(o.Expect, wsprobe.Expect{Match: match, Within: time.Duration(e.Within)})
 	}
+	bad = append(bad, w.steps(env.Net, &o)...)
+	bad = append(bad, w.plural(env.Net, &o)...)
 	return o, bad
 }
 

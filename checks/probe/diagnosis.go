@@ -10,8 +10,15 @@ type Inquiry func(ctx context.Context, thrifty bool) (conclude func(later []Outc
 
 // Diagnosis is what an Inquiry came to.
 type Diagnosis struct {
-	Causes []Cause  // the likeliest first
-	Asked  []string // the further requests and their answers, a line each
+	Causes []Cause    // the likeliest first
+	Asked  []Question // the further requests and their answers
+}
+
+// Question is a further request that was made to find a cause.
+type Question struct {
+	What   string `json:"what"`             // such as: the same path without upgrade
+	Answer string `json:"answer,omitempty"` // a status, or the class of what came instead
+	Same   bool   `json:"same,omitempty"`   // the answer is that of the attempt that failed
 }
 
 // Cause is one explanation of a failure, in words for people and without
@@ -34,7 +41,7 @@ const (
 	Proven   Certainty = "proven" // nothing else explains what was seen
 	Likely   Certainty = "likely"
 	Possible Certainty = "possible"
-	Remote   Certainty = "remote"
+	Unlikely Certainty = "unlikely"
 )
 
 // The most of a Diagnosis that Evidence holds.

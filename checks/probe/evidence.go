@@ -166,7 +166,7 @@ func (e *Evidence) halve() {
 		causes += e.Causes[i].size()
 	}
 	for _, a := range e.Asked {
-		asked += len(a)
+		asked += len(a.What) + len(a.Answer)
 	}
 	if len(e.Causes) < 2 {
 		causes /= 2 // the first one is worth more than anything else

@@ -51,6 +51,16 @@ func TestEvidenceIsBounded(t *testing.T) {
 		if e.Head == "" || e.Body == "" {
 			t.Errorf("%q: nothing is left of head %q and body %q", unit, e.Head, e.Body)
 		}
+		line := r.Line(string(hostile))
+		d := Diagnosis{}
+		for range 20 {
+			d.Causes = append(d.Causes, Cause{Name: "why", Text: "because", Evidence: []string{line, line}, Next: "look", Fix: "repair"})
+			d.Asked = append(d.Asked, Question{What: line, Answer: line})
+		}
+		checkEvidence(t, e.With(d))
+		if len(e.Causes) == 0 || len(e.Causes) > maxCauses || len(e.Asked) > maxAsked {
+			t.Errorf("%q: %d causes and %d questions are left", unit, len(e.Causes), len(e.Asked))
+		}
 	}
 	small := &Evidence{Head: "HTTP/1.1 200 OK\r\n", Facts: map[string]string{"a": "b"}, Frames: make([]Frame, 3)}
 	small.Bound()

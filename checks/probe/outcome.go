@@ -69,7 +69,7 @@ type Evidence struct {
 	Facts     map[string]string `json:"facts,omitempty"`
 	Curl      string            `json:"curl,omitempty"`   // a command that repeats the request by hand, secrets left out
 	Causes    []Cause           `json:"causes,omitempty"` // the likeliest first; at most 8
-	Asked     []string          `json:"asked,omitempty"`  // further requests that were made to find the causes, and their answers
+	Asked     []Question        `json:"asked,omitempty"`  // further requests that were made to find the causes; at most 16
 }
 
 // MaxEvidence is the most bytes that one Evidence may take as JSON.

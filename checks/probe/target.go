@@ -194,6 +194,14 @@ func (n *Network) Redirected(t *Target, u *url.URL) (*Target, error) {
 	return next, nil
 }
 
+// Ungated returns t without its limit of probes at the same time: for
+// connections that must be open together and would wait for each other.
+func (t *Target) Ungated() *Target {
+	u := *t
+	u.gate = nil
+	return &u
+}
+
 // SameOrigin says whether credentials for t may be sent to other: scheme, host
 // and port are equal.
 func (t *Target) SameOrigin(other *Target) bool {

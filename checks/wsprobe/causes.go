@@ -6,19 +6,19 @@ func explain(name string) Cause {
 	case CauseStripped:
 		return Cause{
 			Text: "a proxy or load balancer in front drops the Upgrade and Connection headers, so the application sees a plain GET",
-			Next: "probe the origin past the proxy: 101 there proves it; the same answer there means the server itself. The origin's log shows GET without upgrade",
+			Next: "send the same upgrade past the proxy (tripline probe --bypass http://ORIGIN:PORT): 101 there proves it, the same answer means the server itself. The origin's access log shows a plain GET",
 			Fix:  "nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\". Apache: upgrade=websocket on ProxyPass. Load balancers: turn WebSocket support on",
 		}
 	case CauseNoLibrary:
 		return Cause{
 			Text: "the server has no WebSocket library installed, so it treats the upgrade as a plain GET or refuses it",
-			Next: "look for \"No supported WebSocket library detected\" in the server's log; probe the origin past the proxy: the same answer there proves that no proxy is to blame",
+			Next: "look for \"No supported WebSocket library detected\" in the server's log; the same answer past the proxy proves that no proxy is to blame",
 			Fix:  "install uvicorn[standard] or websockets in the image; start with --ws websockets, so that a missing library fails at boot",
 		}
 	case CauseNoWebSockets:
 		return Cause{
 			Text: "the server behind this address cannot do WebSockets: a WSGI worker, or an HTTP server without an upgrade handler",
-			Next: "look how the process is started: worker class, upgrade listener",
+			Next: "look at how the process is started: worker class, upgrade listener",
 			Fix:  "gunicorn: -k uvicorn.workers.UvicornWorker; node: attach a WebSocket server to the http server's upgrade event",
 		}
 	case CauseRouteMissing:
@@ -72,7 +72,7 @@ func explain(name string) Cause {
 	case CauseCatchAll:
 		return Cause{
 			Text: "a catch-all route (single-page application, default handler) answers everything, this path too",
-			Next: "a path that cannot exist gets the same answer",
+			Next: "the routes of the proxy and the framework, in their order: the first that takes this path is not the WebSocket's",
 			Fix:  "route the WebSocket path to the application before the fallback",
 		}
 	case CausePlainHandler:
@@ -149,6 +149,12 @@ func explainMore(name string) Cause {
 			Next: "compare the message in the evidence with the application's log",
 			Fix:  "fix the application, or the expectation of the check",
 		}
+	case CauseAppSilent:
+		return Cause{
+			Text: "the WebSocket is open and the application does not answer",
+			Next: "the application's log at this time: did the message arrive, and what became of it?",
+			Fix:  "fix the handler, or what the check sends and expects",
+		}
 	case CauseAppClose:
 		return Cause{
 			Text: "the application closed the WebSocket by itself",
@@ -170,19 +176,19 @@ func explainMore(name string) Cause {
 	case CauseHungProcess:
 		return Cause{
 			Text: "the process does not answer anything: stopped, deadlocked or starved",
-			Next: "every path is silent; a stack dump shows where",
+			Next: "a stack dump shows where it hangs; the load of the machine, whether it is starved",
 			Fix:  "restart it; keep the dump",
 		}
 	case CauseOriginDown:
 		return Cause{
 			Text: "the proxy cannot reach the application: down, crashed, or still starting",
-			Next: "the health path has the same answer; the proxy's error log names the upstream",
+			Next: "the proxy's error log names the upstream and says why it could not be reached",
 			Fix:  "start the application; check the upstream's address and health checks",
 		}
 	case CauseH2Backend:
 		return Cause{
 			Text: "the proxy speaks HTTP/2 to an application that speaks HTTP/1.1",
-			Next: "every path gives 502 although the application runs",
+			Next: "every path gives 502 although the application runs, and its access log shows nothing",
 			Fix:  "turn \"HTTP/2 end-to-end\" (h2c) to the backend off",
 		}
 	case CauseOverload:
@@ -218,7 +224,7 @@ func explainRest(name string) Cause {
 	case CauseWrongService:
 		return Cause{
 			Text: "another service listens on this port, not HTTP",
-			Next: "look what listens there",
+			Next: "look at what listens there",
 			Fix:  "correct the port",
 		}
 	case CauseHandshake:
@@ -257,11 +263,23 @@ func explainRest(name string) Cause {
 			Next: "it chooses h2 when offered both",
 			Fix:  "enable http/1.1 in the server's ALPN list",
 		}
-	case CauseCertificate:
+	case CauseCertExpired:
 		return Cause{
-			Text: "the server's certificate does not pass",
-			Next: "the reason names what is wrong with it; compare with what a browser is shown",
-			Fix:  "renew it, add the name, or serve the whole chain",
+			Text: "a certificate of the server is outside its validity: it was not renewed, or the new one was not loaded",
+			Next: "compare with the certificate on the server's disk; look at the clock if it is not valid yet",
+			Fix:  "renew it and reload the server; alert on certificate_days_left",
+		}
+	case CauseCertName:
+		return Cause{
+			Text: "the server shows a certificate for other names: a wrong virtual host, or the name was never added",
+			Next: "whose names are they? The default certificate means that the server does not know this name (SNI)",
+			Fix:  "add the name to the certificate, or correct the host name",
+		}
+	case CauseCertUntrusted:
+		return Cause{
+			Text: "the certificate does not lead to a trusted root: self-signed, a private authority, or the intermediate is not sent",
+			Next: "openssl s_client -showcerts shows what is sent; browsers hide a missing intermediate",
+			Fix:  "serve the whole chain; for a private authority give its root (--ca-file, tls.ca_file)",
 		}
 	case CauseClientCert:
 		return Cause{
@@ -278,14 +296,14 @@ func explainRest(name string) Cause {
 	case CauseDNS:
 		return Cause{
 			Text: "the name does not resolve",
-			Next: "ask the authoritative servers, and another resolver",
-			Fix:  "restore the record, or the resolver",
+			Next: "ask the authoritative servers (dig +trace) and another resolver (--resolver 1.1.1.1:53)",
+			Fix:  "restore the record, or the resolver; correct the name",
 		}
 	case CauseNotListening:
 		return Cause{
 			Text: "nothing listens on this address and port",
-			Next: "look at the process and at the address it binds",
-			Fix:  "start it; bind the right address family",
+			Next: "on the host: does the process run, and on which address and port does it listen (ss -ltn)?",
+			Fix:  "start it; let it listen on an address that is reached from here, not on 127.0.0.1 of another machine or container",
 		}
 	case CauseFiltered:
 		return Cause{

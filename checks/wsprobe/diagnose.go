@@ -44,6 +44,7 @@ type Siblings struct {
 	UpRandom     *Seen  // a path that cannot exist, upgrade
 	Version      *Seen  // the same upgrade with Sec-WebSocket-Version 99
 	Health       *Seen  // the health path
+	HealthAgain  []Seen // and again
 	Slash        *Seen  // the same upgrade with the trailing slash toggled
 	WithOrigin   *Seen  // with Origin = the target's own scheme and host
 	NoCredential *Seen  // without the credential, if one is configured
@@ -77,6 +78,7 @@ const (
 	CauseSubprotocol   = "subprotocol"
 	CauseAppException  = "app_exception"
 	CauseAppLogic      = "app_logic"
+	CauseAppSilent     = "app_silent"
 	CauseAppClose      = "app_closes"
 	CauseRestart       = "server_restart"
 	CauseHungHandler   = "slow_or_hung_handler"
@@ -94,7 +96,9 @@ const (
 	CauseIdleCut       = "proxy_idle_timeout"
 	CauseMessageLimit  = "message_limit"
 	CauseH2Only        = "http2_only"
-	CauseCertificate   = "certificate"
+	CauseCertExpired   = "certificate_expired"
+	CauseCertName      = "certificate_name"
+	CauseCertUntrusted = "certificate_untrusted"
 	CauseClientCert    = "client_certificate"
 	CauseTLS           = "tls_settings"
 	CauseDNS           = "dns"
@@ -131,7 +135,7 @@ func certainty(weight int) probe.Certainty {
 	case weight > remote:
 		return probe.Possible
 	}
-	return probe.Remote
+	return probe.Unlikely
 }
 
 // Diagnose explains a failure: the causes that fit, the likeliest first. It is
@@ -194,13 +198,13 @@ func (d *diagnosis) flapping() {
 		}
 	}
 	if good > 0 && !d.first.opened() {
-		accepted := countText(good, n) + " further tries of the same upgrade were accepted"
+		accepted := "the same upgrade was accepted in " + countText(good, n) + " further tries"
 		switch d.first.Class {
 		case probe.NotFound, probe.Forbidden, probe.Auth, probe.UpgradeIgnored, probe.UpgradeRefused, probe.Redirected:
-			d.add(proven, CauseMixedVersions, accepted)
+			d.add(proven, CauseMixedVersions, accepted, d.version())
 		default: // it may be over
 			d.add(likely+2, CauseRestart, accepted)
-			d.add(likely, CauseMixedVersions, accepted)
+			d.add(likely, CauseMixedVersions, accepted, d.version())
 		}
 		return
 	}
@@ -218,11 +222,14 @@ func (d *diagnosis) differences() {
 	if d.first.opened() {
 		return
 	}
+	if v := d.versions(); len(v) > 1 {
+		d.add(likely+5, CauseMixedVersions, "the health path reports by turns version "+strings.Join(v, " and "))
+	}
 	if s.Bypass.opened() {
 		d.add(proven, CauseStripped, "the same upgrade past the proxy was accepted")
 	}
 	if s.Slash.opened() && !s.UpRandom.opened() { // not a server that takes any path
-		d.add(proven, CauseSlash, "the same upgrade with the trailing slash toggled was accepted")
+		d.add(proven, CauseSlash, "the same upgrade on "+clip(s.Slash.Path, 100)+" was accepted")
 	}
 	if s.WithOrigin.opened() && !d.first.Origin {
 		d.add(proven, CauseOrigin, "the same upgrade with an Origin header was accepted")

@@ -168,10 +168,24 @@ func refusalText(resp *http.Response, body []byte, r *probe.Redactor) string {
 	if v := h.Get("Upgrade"); v != "" && resp.StatusCode == http.StatusUpgradeRequired {
 		b.WriteString("; it wants Upgrade: " + clip(v, 60))
 	}
-	if text := strings.TrimSpace(r.Excerpt(body, 160)); text != "" {
+	text := strings.TrimSpace(r.Excerpt(body, 160))
+	switch title := pageTitle(body); {
+	case title != "":
+		b.WriteString("; body is a web page, " + strconv.Quote(r.Excerpt([]byte(title), 100)))
+	case text != "":
 		b.WriteString("; body " + text)
-	} else {
+	default:
 		b.WriteString("; no body")
 	}
 	return b.String()
+}
+
+// pageTitle returns the title of a web page; "" if there is none.
+func pageTitle(body []byte) string {
+	_, rest, _ := strings.Cut(string(body), "<title>")
+	title, _, ok := strings.Cut(rest, "</title>")
+	if !ok {
+		return ""
+	}
+	return strings.Join(strings.Fields(title), " ")
 }

@@ -20,7 +20,7 @@ func (p *Prober) inquiry(x *exchange, o probe.Outcome) probe.Inquiry {
 		case thrifty:
 			sib, note = p.learn(ctx, first)
 		default:
-			p.askAll(ctx, p.plan(first, false, sib), sib)
+			p.askAll(ctx, p.plan(first, false, sib))
 		}
 		return func(later []probe.Outcome) probe.Diagnosis {
 			return p.conclude(first, *sib, later, note)
@@ -34,6 +34,9 @@ func (p *Prober) conclude(first Seen, sib Siblings, later []probe.Outcome, note 
 	again := append([]Seen(nil), sib.Again...)
 	for _, o := range later {
 		s := Seen{Class: o.Class, Stage: o.Stage, Reason: o.Reason}
+		if o.Class == first.Class && o.Stage == first.Stage {
+			s.Status = first.Status
+		}
 		switch o.Stage {
 		case "", probe.StageSession, probe.StageFlow, probe.StageClose, probe.StageTime:
 			s.Status = http.StatusSwitchingProtocols
@@ -43,60 +46,82 @@ func (p *Prober) conclude(first Seen, sib Siblings, later []probe.Outcome, note 
 	sib.Again = again
 	d := probe.Diagnosis{Causes: Diagnose(first, sib), Asked: sib.list(&first)}
 	if note != "" && len(d.Asked) > 0 {
-		d.Asked = append(d.Asked, note)
+		d.Asked = append(d.Asked, probe.Question{What: note})
 	}
-	r := p.net.Redactor()
+	return redacted(d, p.net.Redactor())
+}
+
+// redacted makes lines without secrets of what was seen.
+func redacted(d probe.Diagnosis, r *probe.Redactor) probe.Diagnosis {
 	for i := range d.Causes {
 		for j, e := range d.Causes[i].Evidence {
 			d.Causes[i].Evidence[j] = r.Line(e)
 		}
 	}
 	for i, a := range d.Asked {
-		d.Asked[i] = r.Line(a)
+		d.Asked[i].What, d.Asked[i].Answer = r.Line(a.What), r.Line(a.Answer)
 	}
 	return d
 }
 
-// list says what was asked and answered, a line each.
-func (s *Siblings) list(first *Seen) (lines []string) {
+// Explain is the inquiry for what another kind of check came to: it asks
+// nothing, and says what can be said without. It is nil where that is nothing:
+// what is not about the way to the application is that kind's own matter.
+func Explain(o probe.Outcome, t *probe.Target, r *probe.Redactor) probe.Inquiry {
+	switch o.Stage {
+	case probe.StageDNS, probe.StageConnect, probe.StageTLS, probe.StageHandshake:
+	default:
+		switch o.Class {
+		case probe.SchemeMismatch, probe.TLSClientCert, probe.RateLimited, probe.BadGateway, probe.Unavailable, probe.GatewayTimeout:
+		default:
+			return nil
+		}
+	}
+	first := Seen{Path: t.URL.Path, Secure: t.Secure, Class: o.Class, Stage: o.Stage, Reason: o.Reason, Took: o.Phases.FirstByte}
+	return func(context.Context, bool) func([]probe.Outcome) probe.Diagnosis {
+		return func([]probe.Outcome) probe.Diagnosis {
+			return redacted(probe.Diagnosis{Causes: Diagnose(first, Siblings{})}, r)
+		}
+	}
+}
+
+// list says what was asked and answered.
+func (s *Siblings) list(first *Seen) (list []probe.Question) {
 	for _, q := range []struct {
 		what   string
 		answer *Seen
 	}{
 		{"the same upgrade past the proxies", s.Bypass},
-		{"the same path without upgrade", s.Get},
-		{"an upgrade on a path that cannot exist", s.UpRandom},
-		{"that path without upgrade", s.GetRandom},
+		{"a plain GET of this path", s.Get},
+		{"a plain GET of a path that cannot exist", s.GetRandom},
+		{"an upgrade of a path that cannot exist", s.UpRandom},
 		{"an upgrade with version 99", s.Version},
-		{"the upgrade with the slash at the end toggled", s.Slash},
-		{"the upgrade with an Origin", s.WithOrigin},
-		{"the upgrade without the credential", s.NoCredential},
-		{"the upgrade without subprotocols", s.NoProtocol},
+		{"with the slash at the end toggled", s.Slash},
+		{"with an Origin", s.WithOrigin},
+		{"without the credential", s.NoCredential},
+		{"without subprotocols", s.NoProtocol},
 		{healthPath, s.Health},
 	} {
 		if q.answer == nil {
 			continue
 		}
-		line := q.what + ": " + q.answer.short()
-		switch {
-		case sameAnswer(first, q.answer):
-			line += ", the same answer"
-		case q.answer == s.Health && q.answer.Status != 0:
-			line += " " + clip(strings.Join(strings.Fields(q.answer.Body), " "), 80)
+		asked := probe.Question{What: q.what, Answer: q.answer.short(), Same: sameAnswer(first, q.answer) || q.answer.Status == 0 && first.Status == 0 && q.answer.Class == first.Class}
+		if q.answer == s.Health && q.answer.Status != 0 && !asked.Same {
+			asked.Answer = strings.TrimSpace(asked.Answer + " " + clip(strings.Join(strings.Fields(q.answer.Body), " "), 80))
 		}
-		lines = append(lines, strings.TrimSpace(line))
+		list = append(list, asked)
 	}
 	if n := len(s.Again); n > 0 {
-		lines = append(lines, fmt.Sprintf("the same upgrade again, %s: %s", times(n), tally(s.Again)))
+		asked := probe.Question{What: "the same again, " + times(n), Answer: tally(s.Again)}
+		asked.Same = asked.Answer == first.short() // good enough: the status
+		list = append(list, asked)
 	}
-	return lines
+	return list
 }
 
 // short is a status, or what came instead of one.
 func (s *Seen) short() string {
 	switch {
-	case s.Status == http.StatusSwitchingProtocols:
-		return "101, accepted"
 	case s.Status != 0:
 		return fmt.Sprint(s.Status)
 	case s.Class == probe.OK:
@@ -115,15 +140,12 @@ func times(n int) string {
 	return fmt.Sprintf("%d times", n)
 }
 
-// tally counts answers in the order in which they first came: 3x 404, 2x 101, accepted.
+// tally counts answers in the order in which they first came: 3 x 404, 2 x 101.
 func tally(list []Seen) string {
 	var order []string
 	n := map[string]int{}
 	for i := range list {
 		a := list[i].short()
-		if list[i].Status == 0 || list[i].Status == http.StatusSwitchingProtocols {
-			a = strings.TrimSuffix(a, ", accepted")
-		}
 		if n[a] == 0 {
 			order = append(order, a)
 		}

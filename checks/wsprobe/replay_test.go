@@ -325,6 +325,27 @@ func (c *recording) expectations() (all []Expect) {
 	return all
 }
 
+// flow is what a person would expect of the events of a case.
+func (c *recording) flow() []Step {
+	events := []string{"agent_started", "agent_thinking", "tool_executing", "tool_completed", "agent_completed"}
+	send := func(*Vars) (Message, error) { return Message{Data: []byte(c.Send[0])}, nil }
+	return []Step{{Name: "step 1", Send: send}, {Name: "step 2", Within: time.Second, Events: &Events{
+		Names: events, Ordered: true, NoDuplicates: true, Recognise: recognise(events),
+	}}}
+}
+
+// recognise finds the events whose name a message holds.
+func recognise(names []string) func(context.Context, []byte, *Vars) ([]int, string) {
+	return func(_ context.Context, msg []byte, _ *Vars) (hits []int, key string) {
+		for i, n := range names {
+			if bytes.Contains(msg, []byte(n)) {
+				hits = append(hits, i)
+			}
+		}
+		return hits, ""
+	}
+}
+
 func (c *recording) options() Options {
 	o := Options{Ping: c.Ping, Close: 5 * time.Second}
 	if c.Expect == probe.CloseUnanswered {
@@ -342,6 +363,10 @@ func (c *recording) options() Options {
 			s = strings.Repeat("y", n)
 		}
 		o.Send = append(o.Send, Message{Data: []byte(s)})
+	}
+	if strings.HasPrefix(string(c.Expect), "flow_") {
+		o.Steps, o.Send = c.flow(), nil
+		return o
 	}
 	if c.Expect != probe.CloseUnanswered { // nothing but the close is wrong there
 		o.Expect = c.expectations()
@@ -367,11 +392,9 @@ func (c *recording) unplayable() string {
 	case c.Expect == probe.FamilyBroken:
 		return "needs two address families: TestLiveStages"
 	case c.HoldMS > 0:
-		return "no setting yet: hold"
+		return "takes as long as it was held: TestHoldIdleCut and others"
 	case c.Users > 0:
-		return "no setting yet: sessions"
-	case strings.HasPrefix(string(c.Expect), "flow_"):
-		return "no setting yet: steps"
+		return "the messages of its sessions were not recorded: TestWebSocketSessions of package checks"
 	case c.Expect == probe.Flapping:
 		return "several tries: the diagnosis"
 	case strings.Contains(c.Run.End, "write tcp"):

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -281,8 +282,12 @@ func (d *diagnosis) gateway() {
 	body := strings.ToLower(f.Body)
 	switch f.Class {
 	case probe.GatewayTimeout:
+		process := likely - 1
+		if all != "" {
+			process = likely + 1
+		}
 		d.add(likely, CauseHungHandler, only)
-		d.add(likely-1, CauseHungProcess, all)
+		d.add(process, CauseHungProcess, all)
 		d.add(possible, CauseOriginDown, all)
 	case probe.BadGateway:
 		d.add(likely, CauseOriginDown, all)
@@ -369,17 +374,32 @@ func (s *Siblings) all() []*Seen {
 	return made
 }
 
-// version quotes the version that the health path reports.
+// version quotes the versions that the health path reports.
 func (d *diagnosis) version() string {
-	if !d.sib.Health.has(http.StatusOK) {
+	v := d.versions()
+	if len(v) == 0 {
 		return ""
 	}
-	_, rest, ok := strings.Cut(d.sib.Health.Body, `"version"`)
-	if !ok {
-		return ""
+	return "the health path reports version " + strings.Join(v, " and ")
+}
+
+// versions lists the versions that the health path reports, quoted.
+func (d *diagnosis) versions() (list []string) {
+	answers := d.sib.HealthAgain
+	if d.sib.Health != nil {
+		answers = append([]Seen{*d.sib.Health}, answers...)
 	}
-	v, _, _ := strings.Cut(strings.TrimLeft(rest, `: "`), `"`)
-	return "the health path reports version " + strconv.Quote(clip(v, 40))
+	for i := range answers {
+		_, rest, ok := strings.Cut(answers[i].Body, `"version"`)
+		if !ok || !answers[i].has(http.StatusOK) {
+			continue
+		}
+		v, _, _ := strings.Cut(strings.TrimLeft(rest, `: "`), `"`)
+		if v = strconv.Quote(clip(v, 40)); !slices.Contains(list, v) {
+			list = append(list, v)
+		}
+	}
+	return list
 }
 
 func headerEvidence(s *Seen, name string) string {

@@ -28,7 +28,7 @@ func (d *diagnosis) bySession() {
 		d.add(possible+1, CauseHungProcess, "the connection is open and nothing comes back")
 		d.add(possible, CauseViolation, "a server must answer pings (RFC 6455 §5.5.2); a proxy may swallow them")
 	case probe.NoReply:
-		d.add(possible+1, CauseAppLogic, "the WebSocket works, the application is silent")
+		d.add(possible+1, CauseAppSilent, "the handshake worked, and then the expected message did not come")
 		d.add(possible, CauseHungHandler)
 		if len(f.Offered) == 0 {
 			d.add(possible, CauseSubprotocol, "no subprotocol was offered: some servers then accept and never answer")
@@ -100,8 +100,12 @@ func (d *diagnosis) byNetwork() {
 		d.add(likely, CauseFiltered, f.Reason)
 	case probe.FamilyBroken:
 		d.add(likely, CauseOneFamily, f.Reason)
-	case probe.TLSExpired, probe.TLSHostname, probe.TLSUntrusted:
-		d.add(likely, CauseCertificate, f.Reason)
+	case probe.TLSExpired:
+		d.add(proven, CauseCertExpired, f.Reason)
+	case probe.TLSHostname:
+		d.add(proven, CauseCertName, f.Reason)
+	case probe.TLSUntrusted:
+		d.add(proven, CauseCertUntrusted, f.Reason)
 	case probe.TLSClientCert:
 		d.add(likely, CauseClientCert, f.Reason)
 	case probe.TLSALPN:
@@ -109,7 +113,11 @@ func (d *diagnosis) byNetwork() {
 	case probe.TLSHandshake:
 		d.add(likely, CauseTLS, f.Reason)
 	case probe.SchemeMismatch:
-		d.add(proven, CauseScheme, f.Reason)
+		if f.Secure {
+			d.add(proven, CauseScheme, "the URL says TLS, and plain HTTP is spoken on this port")
+		} else {
+			d.add(proven, CauseScheme, "the URL says no TLS, and TLS is spoken on this port")
+		}
 	case probe.NotHTTP:
 		d.add(likely, CauseWrongService, f.Reason)
 	default:

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tripline/tripline/checks/probe"
@@ -38,6 +39,8 @@ type session struct {
 	x    *exchange
 	in   frameReader
 	auth []int // close codes that mean credentials
+	// check sees every data message first; its error ends the read
+	check func(message) error
 
 	ping    [8]byte   // payload of our ping
 	pinged  time.Time // zero: no ping is outstanding
@@ -62,6 +65,25 @@ func (s *session) write(op byte, payload []byte) error {
 	s.closed = s.closed || op == opClose
 	_, err := s.x.conn.Write(s.scratch)
 	return err
+}
+
+// sendMessage sends a data message; what names it.
+func (s *session) sendMessage(m Message, what string) *probe.Failure {
+	op := byte(opText)
+	if m.Binary {
+		op = opBinary
+	}
+	start := time.Now()
+	err := s.write(op, m.Data)
+	if err == nil {
+		return nil
+	}
+	err = s.lastWord(err)
+	what = fmt.Sprintf("%s (%d bytes)", what, len(m.Data))
+	if isTimeout(err) {
+		return s.x.conn.Fail(probe.NoReply, probe.StageSession, "the server stopped reading: "+what+" could not be sent in "+brief(time.Since(start)), err)
+	}
+	return s.fail(err, wait{probe.NoReply, what + " to be sent", start})
 }
 
 // read returns the next data message or the pong to our ping; everything else
@@ -92,6 +114,11 @@ func (s *session) read() (message, error) {
 			_ = s.write(opClose, echo) // politeness: the server has said why already
 			return message{}, &closedError{code: code, reason: reason}
 		default:
+			if s.check != nil {
+				if err := s.check(m); err != nil {
+					return message{}, err
+				}
+			}
 			return m, nil
 		}
 	}
@@ -204,17 +231,17 @@ func (s *session) lastWord(err error) error {
 }
 
 // mismatch makes the failure of a message that is not what was wanted.
-func (s *session) mismatch(m message, want string, n int) *probe.Failure {
+// which names it.
+func (s *session) mismatch(m message, want, which string) *probe.Failure {
 	r := s.net.Redactor()
 	class, what := probe.BadPayload, "is not what was expected"
 	if refusal(m.payload) {
 		class, what = probe.AppRefused, "is an error"
 	}
-	kind := ""
 	if m.op == opBinary {
-		kind = "binary "
+		which = strings.Replace(which, "message", "binary message", 1)
 	}
-	text := fmt.Sprintf("%smessage %d %s: %s; want %s", kind, n, what, r.Excerpt(m.payload, 200), want)
+	text := fmt.Sprintf("%s %s: %s; want %s", which, what, r.Excerpt(m.payload, 200), want)
 	return s.x.conn.Fail(class, probe.StageSession, text, nil)
 }
 
@@ -238,9 +265,13 @@ func (s *session) fail(err error, w wait) *probe.Failure {
 		protocol *protocolError
 		tooBig   *tooBigError
 		closed   *closedError
+		wrong    *wrongError
 	)
+	stage := probe.StageSession
 	class, text := probe.Dropped, ""
 	switch {
+	case errors.As(err, &wrong):
+		class, stage, text = wrong.class, probe.StageFlow, wrong.text
 	case errors.As(err, &protocol):
 		class, text = probe.ProtocolError, err.Error()
 		if protocol.http != "" {
@@ -261,7 +292,6 @@ func (s *session) fail(err error, w wait) *probe.Failure {
 		text = fmt.Sprintf("the connection ended without a close frame (%s) %s after the 101%s",
 			endText(err), brief(time.Since(s.x.accepted)), w.while())
 	}
-	stage := probe.StageSession
 	if class == probe.CloseUnanswered {
 		stage = probe.StageClose
 	}

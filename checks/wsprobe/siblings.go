@@ -27,12 +27,13 @@ const healthPath = "/health"
 // question is one further request and where its answer belongs.
 type question struct {
 	request *Request
-	into    **Seen // nil: Siblings.Again
+	into    **Seen
+	among   *[]Seen // if into is nil
 }
 
 // askAll makes the requests of plan at once, each on a fresh connection and for
-// at most 2.5 s. What says nothing about the target is left out of sib.
-func (p *Prober) askAll(ctx context.Context, plan []question, sib *Siblings) {
+// at most 2.5 s. What says nothing about the target is left out.
+func (p *Prober) askAll(ctx context.Context, plan []question) {
 	answers := make([]Seen, len(plan))
 	var wg sync.WaitGroup
 	for i, q := range plan {
@@ -42,10 +43,10 @@ func (p *Prober) askAll(ctx context.Context, plan []question, sib *Siblings) {
 	for i, q := range plan {
 		switch {
 		case answers[i].Class.Status() == probe.Unknown:
-		case q.into == nil:
-			sib.Again = append(sib.Again, answers[i])
-		default:
+		case q.into != nil:
 			*q.into = &answers[i]
+		default:
+			*q.among = append(*q.among, answers[i])
 		}
 	}
 }
@@ -60,9 +61,10 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 		return nil
 	}
 	q := p.req
-	again := question{request: q}
-	get := question{plain(q.target, q.own), &sib.Get}
-	healthy := question{plain(p.at(healthPath, ""), q.own), &sib.Health}
+	again := question{q, nil, &sib.Again}
+	get := question{plain(q.target, q.own), &sib.Get, nil}
+	healthy := question{plain(p.at(healthPath, ""), q.own), &sib.Health, nil}
+	healthyToo := question{healthy.request, nil, &sib.HealthAgain}
 	switch first.Class {
 	case probe.RateLimited, probe.SchemeMismatch, probe.TLSClientCert:
 		return nil
@@ -78,7 +80,7 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 	u := q.target.URL
 	nowhere := p.at(noSuchPath(u.Path), "")
 	var plan []question
-	add := func(into **Seen, r *Request) { plan = append(plan, question{r, into}) }
+	add := func(into **Seen, r *Request) { plan = append(plan, question{r, into, nil}) }
 	if p.opt.Bypass != nil {
 		add(&sib.Bypass, p.opt.Bypass)
 	}
@@ -106,7 +108,7 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 	}
 	add(&sib.GetRandom, plain(nowhere, q.own))
 	if !thrifty {
-		plan = append(plan, again, again, again)
+		plan = append(plan, again, again, again, healthyToo, healthyToo)
 	}
 	return plan
 }

@@ -97,7 +97,7 @@ func TestInvestigate(t *testing.T) {
 			ctx, cancel = context.WithTimeout(context.Background(), timeout)
 			defer cancel()
 			var sib Siblings
-			p.askAll(ctx, p.plan(first, false, &sib), &sib)
+			p.askAll(ctx, p.plan(first, false, &sib))
 			causes := Diagnose(first, sib)
 			pure := Diagnose(c.seen(t))
 			if diff := cmp.Diff(names(pure), names(causes)); diff != "" {
@@ -133,7 +133,7 @@ func TestPlanIsPolite(t *testing.T) {
 		thrifty bool
 		want    int
 	}{
-		{404, nil, false, 14},
+		{404, nil, false, 16},
 		{404, nil, true, 9},
 		{503, nil, false, 4},
 		{503, nil, true, 2},

@@ -60,7 +60,7 @@ func (p *Prober) learn(ctx context.Context, first Seen) (sib *Siblings, note str
 	plan := p.plan(first, true, sib)
 	plan = plan[:h.take(min(len(plan), mostAtOnce), now)]
 	if len(plan) > 0 {
-		p.askAll(ctx, plan, sib)
+		p.askAll(ctx, plan)
 		h.known = append(h.known, known{now, name, first, *sib})
 	}
 	h.heed(first, sib, now)

@@ -3,8 +3,9 @@
 // its own small client, since a monitor must see what libraries hide: answers
 // that are not 101, frames that RFC 6455 forbids, HTTP text inside the stream.
 //
-// handshake.go opens, frame.go reads and writes frames, session.go speaks,
-// classify.go judges (pure), evidence.go shows. After a failure inquire.go finds
+// handshake.go opens, frame.go reads and writes frames, session.go speaks, steps.go
+// converses, sessions.go does so many times at once, classify.go judges (pure),
+// evidence.go shows. After a failure inquire.go finds
 // out why: siblings.go asks further questions, thrift.go keeps them few, and
 // diagnose.go draws conclusions (pure).
 //
@@ -29,6 +30,16 @@ type Options struct {
 	Ping   bool      // send a ping and want its pong
 	Send   []Message // sent in order, at once
 	Expect []Expect  // what the next messages must be, in order
+	// Steps are what to do instead of Send and Expect.
+	Steps []Step
+	// Sessions is how many connections to open at the same time; below 2 one.
+	Sessions int
+	Stagger  time.Duration // between the starts of two sessions
+	Require  float64       // the share of the sessions that must be good, from 0 to 1
+	// Isolation returns "" if a message belongs to the session with the given
+	// values, else what was wanted. A message that holds Session or Nonce of
+	// another session of the same run never does. Nil: nobody asks.
+	Isolation func(ctx context.Context, payload []byte, v *Vars) (want string)
 	// Settle is how long to watch afterwards for a close: an application that
 	// checks credentials after the upgrade closes a little later.
 	Settle     time.Duration
@@ -67,11 +78,25 @@ func New(net *probe.Network, req *Request, o Options) *Prober {
 
 // Probe tries the target once. It obeys ctx.
 func (p *Prober) Probe(ctx context.Context) probe.Outcome {
+	if p.opt.Sessions > 1 {
+		return p.sessions(ctx)
+	}
 	o, _ := p.try(ctx)
 	return o
 }
 
 func (p *Prober) try(ctx context.Context) (probe.Outcome, *exchange) {
+	var v *Vars
+	if len(p.opt.Steps) > 0 || p.opt.Isolation != nil {
+		v = newVars(1)
+	}
+	return p.attempt(ctx, v, nil, nil)
+}
+
+// attempt tries the target once, as one session of g with the values v; arrived
+// tells g that the session has done its work. g and arrived are nil if it is the
+// only one, v if nobody asks for values.
+func (p *Prober) attempt(ctx context.Context, v *Vars, g *group, arrived func()) (probe.Outcome, *exchange) {
 	x, f := handshake(ctx, p.net, p.req)
 	if x.conn != nil {
 		defer x.conn.Close()
@@ -79,7 +104,7 @@ func (p *Prober) try(ctx context.Context) (probe.Outcome, *exchange) {
 	var latency time.Duration
 	if f == nil {
 		latency = x.accepted.Sub(x.conn.Began())
-		f = p.use(ctx, x)
+		f = p.use(ctx, x, v, g, arrived)
 	}
 	evidence := func() *probe.Evidence { return x.evidence(p.req, p.net.Redactor()) }
 	if f == nil {
@@ -133,9 +158,13 @@ func (p *Prober) measure(o *probe.Outcome, x *exchange) {
 }
 
 // use does with an open WebSocket what the options say, and closes it.
-func (p *Prober) use(ctx context.Context, x *exchange) *probe.Failure {
+func (p *Prober) use(ctx context.Context, x *exchange, v *Vars, g *group, arrived func()) *probe.Failure {
 	s := newSession(ctx, p.net, x, p.opt.MaxMessage)
-	f := p.converse(s)
+	c := &conversation{p: p, s: s, vars: v, group: g}
+	if v != nil {
+		s.check = c.check
+	}
+	f := p.converse(s, c, arrived)
 	switch {
 	case f == nil:
 	case f.Class == probe.ProtocolError:
@@ -151,7 +180,7 @@ func (p *Prober) use(ctx context.Context, x *exchange) *probe.Failure {
 // rest is the wait for things that have no limit of their own: ctx ends it.
 const rest = time.Hour
 
-func (p *Prober) converse(s *session) *probe.Failure {
+func (p *Prober) converse(s *session, c *conversation, arrived func()) *probe.Failure {
 	start := time.Now()
 	pong := wait{probe.NoPong, "the pong to our ping", start}
 	if p.opt.Ping {
@@ -164,6 +193,11 @@ func (p *Prober) converse(s *session) *probe.Failure {
 	}
 	if f := p.expectAll(s, pong, start); f != nil {
 		return f
+	}
+	if len(p.opt.Steps) > 0 {
+		if f := c.run(pong, start); f != nil {
+			return f
+		}
 	}
 	s.x.patience(rest)
 	if err := s.awaitPong(); err != nil {
@@ -180,6 +214,15 @@ func (p *Prober) converse(s *session) *probe.Failure {
 			return s.fail(err, wait{probe.Dropped, "", start})
 		}
 	}
+	if c.group != nil {
+		arrived()
+		if over, err := s.meet(c.group); err != nil && !p.finished(err) {
+			return s.fail(err, wait{probe.Dropped, "", start})
+		} else if over || err != nil {
+			s.leave(1000)
+			return nil
+		}
+	}
 	closing := time.Now()
 	if err := s.close(p.opt.Close); err != nil {
 		return s.fail(err, wait{probe.CloseUnanswered, "the answer to our close frame", closing})
@@ -191,26 +234,14 @@ func (p *Prober) converse(s *session) *probe.Failure {
 // expected messages came.
 func (p *Prober) finished(err error) bool {
 	var c *closedError
-	return len(p.opt.Expect) > 0 && errors.As(err, &c) && (c.code == 1000 || c.code == 1005)
+	return len(p.opt.Expect)+len(p.opt.Steps) > 0 && errors.As(err, &c) && (c.code == 1000 || c.code == 1005)
 }
 
 func (p *Prober) sendAll(s *session) *probe.Failure {
 	for i, m := range p.opt.Send {
-		op := byte(opText)
-		if m.Binary {
-			op = opBinary
+		if f := s.sendMessage(m, fmt.Sprintf("our message %d", i+1)); f != nil {
+			return f
 		}
-		start := time.Now()
-		err := s.write(op, m.Data)
-		if err == nil {
-			continue
-		}
-		err = s.lastWord(err)
-		what := fmt.Sprintf("our message %d (%d bytes)", i+1, len(m.Data))
-		if isTimeout(err) {
-			return s.x.conn.Fail(probe.NoReply, probe.StageSession, "the server stopped reading: "+what+" could not be sent in "+brief(time.Since(start)), err)
-		}
-		return s.fail(err, wait{probe.NoReply, what + " to be sent", start})
 	}
 	return nil
 }
@@ -231,7 +262,7 @@ func (p *Prober) expectAll(s *session, pong wait, sent time.Time) *probe.Failure
 			return s.fail(err, w)
 		}
 		if want := e.Match(s.ctx, m.payload); want != "" {
-			return s.mismatch(m, want, i+1)
+			return s.mismatch(m, want, fmt.Sprintf("message %d", i+1))
 		}
 	}
 	if len(p.opt.Expect) > 0 {

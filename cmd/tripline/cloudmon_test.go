@@ -54,7 +54,7 @@ func inLog(t *testing.T, dir string, counts map[checkClass]int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer j.Close() //nolint:errcheck // it was only read
+	defer j.Close()
 	log, err := journal.NewLog(t.Context(), j, journal.LogOptions[checks.Entry]{Encode: checks.EncodeEntries, Decode: decodeEntries})
 	if err != nil {
 		t.Fatal(err)

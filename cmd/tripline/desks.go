@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ type runningDesk struct {
 	config string // fingerprint of its settings
 	cancel context.CancelFunc
 	done   chan struct{}
+	told   notify.Receipt // of the last incident told directly
 }
 
 // run runs the desks of list, and those that replace adds, until ctx ends or
@@ -94,6 +96,46 @@ func (d *desks) start(n config.Notifier) {
 			}
 		}
 	}()
+}
+
+// tell tells i directly through every running desk's notifier: one attempt
+// each, nothing is stored. It returns when all attempts have ended.
+func (d *desks) tell(ctx context.Context, i alerting.Incident) {
+	d.mu.Lock()
+	running := maps.Clone(d.running)
+	d.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, directTimeout)
+	defer cancel()
+	var attempts sync.WaitGroup
+	for name, r := range running {
+		attempts.Go(func() {
+			if err := r.tell(ctx, notify.Message{Incident: i, Link: d.link(i)}); err != nil {
+				d.log.Error("not told directly", "notifier", name, "incident", i.ID, "version", i.Version, "err", err)
+			}
+		})
+	}
+	attempts.Wait()
+}
+
+// tell makes one attempt. What its notifier needs to find the message of an
+// incident again is kept in memory.
+func (r *runningDesk) tell(ctx context.Context, m notify.Message) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("notifier panicked: %v", p)
+		}
+	}()
+	var told *notify.Receipt
+	if r.told.Incident == m.Incident.ID {
+		told = &r.told
+	}
+	receipt, err := r.desk.Notifier.Notify(ctx, m, told)
+	receipt.V, receipt.Incident, receipt.Version = notify.ReceiptVersion, m.Incident.ID, m.Incident.Version
+	if err != nil { // it may have arrived; there is no other attempt to leave the look-up to
+		receipt.Version, receipt.Pending, receipt.Attempts = 0, true, directLookup
+	}
+	r.told = receipt
+	return err
 }
 
 // stats returns how the running desks do, by name.

@@ -110,7 +110,7 @@ func (c healthcheckCmd) Run(ctx context.Context, p program) error {
 	if err != nil {
 		return &exitError{exitDown, err}
 	}
-	defer res.Body.Close() //nolint:errcheck // only the status is of interest
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		return &exitError{exitDown, fmt.Errorf("GET %s: status %d, want 200", url, res.StatusCode)}
 	}

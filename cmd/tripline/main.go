@@ -20,7 +20,7 @@ import (
 )
 
 // version is set by the linker in releases.
-var version = "" //nolint:gochecknoglobals // -ldflags -X needs a package variable
+var version = ""
 
 // Exit codes. check and validate promise them in their help.
 const (
@@ -33,6 +33,7 @@ const (
 type cli struct {
 	Run         runCmd         `cmd:"" help:"Run the monitor until it is stopped."`
 	Check       checkCmd       `cmd:"" help:"Run checks once, now, and print what they came to. Exit code 0: all up; 1: something is down; 2: could not check."`
+	Probe       probeCmd       `cmd:"" help:"Probe one URL, without a config file: what happened stage by stage, what most likely causes a failure, and how to repeat it by hand. Exit code 0: it works; 1: it does not; 2: could not probe."`
 	Validate    validateCmd    `cmd:"" help:"Read the config file and print every error, or the plan: what runs when, which rules apply, who is told, what is off and why."`
 	Schema      schemaCmd      `cmd:"" help:"Print the JSON Schema of the config file."`
 	Reload      reloadCmd      `cmd:"" help:"Ask the running monitor to read its config file again; prints what changed."`

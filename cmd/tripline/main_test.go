@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,8 +24,14 @@ import (
 // so that it can be killed for real.
 const beTripline = "TRIPLINE_TEST_MAIN"
 
+// limitFiles limits the descriptors of such a child process.
+const limitFiles = "TRIPLINE_TEST_NOFILE"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(beTripline) != "" {
+		if n, err := strconv.ParseUint(os.Getenv(limitFiles), 10, 64); err == nil {
+			_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: n})
+		}
 		main()
 	}
 	testscript.Main(m, map[string]func(){"tripline": main})
@@ -42,11 +48,18 @@ type process struct {
 // start runs tripline with args in dir; it is killed when the test ends.
 func start(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, out: &syncBuffer{}, exited: make(chan struct{})}
+	out := &syncBuffer{}
+	return startTo(t, out, out, dir, env, args...)
+}
+
+// startTo is start with the process's output going to w.
+func startTo(t *testing.T, w io.Writer, out *syncBuffer, dir string, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, out: out, exited: make(chan struct{})}
 	p.cmd = exec.Command(os.Args[0], args...)
 	p.cmd.Dir = dir
 	p.cmd.Env = append(append(os.Environ(), beTripline+"=1"), env...)
-	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	p.cmd.Stdout, p.cmd.Stderr = w, w
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +152,7 @@ func newTarget(t *testing.T) *target {
 			if err != nil {
 				return
 			}
-			defer c.CloseNow() //nolint:errcheck // the client has gone
+			defer c.CloseNow()
 			_, _, _ = c.Read(r.Context())
 		}
 	})
@@ -161,7 +174,7 @@ func freePort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // only its number was wanted
+	defer l.Close()
 	return l.Addr().String()
 }
 
@@ -176,17 +189,16 @@ func get(t *testing.T, url string) (int, string) {
 	if err != nil {
 		return 0, err.Error()
 	}
-	defer res.Body.Close() //nolint:errcheck // read below
+	defer res.Body.Close()
 	b, _ := io.ReadAll(res.Body)
 	return res.StatusCode, string(b)
 }
 
-func writeFile(t *testing.T, name, text string) string {
+func writeFile(t *testing.T, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Base(name)
 }
 
 // syncBuffer is a bytes.Buffer that a process writes while the test reads.

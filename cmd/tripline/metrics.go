@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -33,12 +34,17 @@ func (m *monitor) newCounters() *cloudmon.Counters {
 	return cloudmon.NewCounters(cloudmon.Latency{PerCheck: "mean", PerGroup: "distribution"}, m.openFindings)
 }
 
+// maxAhead is how far entries may be ahead of the clock, which may have been
+// set back.
+const maxAhead = 4 * time.Minute
+
 // followMetrics feeds the counters that /metrics shows.
 func (m *monitor) followMetrics(ctx context.Context) error {
 	var open time.Time // the minute that is being counted
 	return m.follow(ctx, m.firstSeq, func(b journal.Batch[checks.Entry]) {
 		for _, e := range b.Entries {
-			if minute := e.Time().Truncate(time.Minute); minute.After(open) {
+			minute := e.Time().Truncate(time.Minute)
+			if minute.After(open) && time.Until(minute) < maxAhead { // one from the far future would end every series
 				open = minute
 				m.counters.Roll(open)
 			}
@@ -146,5 +152,20 @@ func (f stateFile) Save(state []byte) (err error) {
 	if err = errors.Join(err, next.Close()); err != nil {
 		return err
 	}
-	return os.Rename(next.Name(), f.path)
+	if err = os.Rename(next.Name(), f.path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(f.path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncDir(dir), dir.Close())
+}
+
+// syncDir makes the names in dir durable, where the system can.
+func syncDir(dir *os.File) error {
+	if err := dir.Sync(); err != nil && runtime.GOOS != "windows" {
+		return err
+	}
+	return nil
 }

@@ -212,6 +212,7 @@ func (m *monitor) run(ctx context.Context, l net.Listener) error {
 	part(&writer, logCtx, "log", m.log.Run)
 	part(&views, viewCtx, "alerting", m.evaluator.Run)
 	part(&views, viewCtx, "notify", func(ctx context.Context) error { return m.desks.run(ctx, m.config().Notifiers) })
+	part(&views, viewCtx, "direct message", m.tellDirectly)
 	part(&views, viewCtx, "page", m.followPage)
 	part(&views, viewCtx, "incidents", m.followIncidents)
 	part(&views, viewCtx, "metrics", m.followMetrics)
@@ -234,6 +235,6 @@ func (m *monitor) run(ctx context.Context, l net.Listener) error {
 func (m *monitor) catchUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
 	defer cancel()
-	for m.evaluator.Position().Seq < m.log.Last() && pause(ctx, 10*time.Millisecond) { //nolint:revive // the condition does the work
+	for m.evaluator.Position().Seq < m.log.Last() && pause(ctx, 10*time.Millisecond) {
 	}
 }

@@ -36,8 +36,13 @@ func printTable(w io.Writer, runs []run) error {
 			first = false
 		}
 		fmt.Fprintf(&b, "%s: %s\n", r.result.Check, r.result.Reason)
-		if r.evidence != nil && r.evidence.Curl != "" {
-			fmt.Fprintf(&b, "    %s\n", r.evidence.Curl)
+		if e := r.evidence; e != nil {
+			if len(e.Causes) > 0 {
+				fmt.Fprintf(&b, "    %s: %s\n    next: %s\n", e.Causes[0].Certainty, e.Causes[0].Text, e.Causes[0].Next)
+			}
+			if e.Curl != "" {
+				fmt.Fprintf(&b, "    %s\n", e.Curl)
+			}
 		}
 	}
 	counts := map[probe.Status]int{}

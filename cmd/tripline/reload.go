@@ -233,7 +233,7 @@ func (f configFlag) command(ctx context.Context, p program, name string, args ma
 	if err != nil {
 		return &exitError{exitCannot, fmt.Errorf("no monitor answers: %w", err)}
 	}
-	defer res.Body.Close() //nolint:errcheck // read below
+	defer res.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if err != nil {
 		return fmt.Errorf("POST %s: %w", url, err)

@@ -26,7 +26,11 @@ func (c runCmd) Run(ctx context.Context, p program) error {
 	if err != nil {
 		return &exitError{exitCannot, fmt.Errorf("http.listen %q: %w", cfg.HTTP.Listen, err)}
 	}
-	defer l.Close() //nolint:errcheck // the server has closed it
+	defer l.Close()
+	stdout, stderr := newOutput(p.stdout), newOutput(p.stderr)
+	defer stderr.close(ctx)
+	defer stdout.close(ctx)
+	p.stdout, p.stderr = stdout, stderr
 	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	m, err := newMonitor(ctx, p, cfg, log)
 	if err != nil {

@@ -2,6 +2,7 @@ package prom
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"io"
 	"log/slog"
@@ -27,7 +28,7 @@ var update = flag.Bool("update", false, "rewrite docs/metrics.md")
 func TestTable(t *testing.T) {
 	const file = "../../docs/metrics.md"
 	if *update {
-		if err := os.WriteFile(file, []byte(Table()), 0o644); err != nil { //nolint:gosec // a document
+		if err := os.WriteFile(file, []byte(Table()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -55,7 +56,7 @@ func scrape(t *testing.T, h http.Handler) map[string]*dto.MetricFamily {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // read below
+	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("status %d, %v: %s", res.StatusCode, err, b)
@@ -64,7 +65,7 @@ func scrape(t *testing.T, h http.Handler) map[string]*dto.MetricFamily {
 	r := strings.NewReader(string(b))
 	for {
 		f := &dto.MetricFamily{}
-		if err := protodelim.UnmarshalFrom(r, f); err == io.EOF {
+		if err := protodelim.UnmarshalFrom(r, f); errors.Is(err, io.EOF) {
 			return families
 		} else if err != nil {
 			t.Fatal(err)

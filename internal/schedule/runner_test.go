@@ -478,15 +478,25 @@ func TestUrgentAndEvidence(t *testing.T) {
 			outcomes = append(outcomes, probe.NotFound)
 		}
 		i := -1
+		var diagnosed []int
 		p := fake(func(context.Context) probe.Outcome {
 			i++
 			class := outcomes[min(i, len(outcomes)-1)]
-			return probe.Outcome{Class: class, Reason: "x", Evidence: func() *probe.Evidence {
+			o := probe.Outcome{Class: class, Reason: "x", Evidence: func() *probe.Evidence {
 				if i == 2 {
 					panic("a bug")
 				}
 				return &probe.Evidence{Class: class}
 			}}
+			if class != probe.OK {
+				o.Inquiry = func(_ context.Context, thrifty bool) func([]probe.Outcome) probe.Diagnosis {
+					if diagnosed = append(diagnosed, i); !thrifty {
+						t.Error("nobody asked for a diagnosis")
+					}
+					return func([]probe.Outcome) probe.Diagnosis { return probe.Diagnosis{Causes: []probe.Cause{{Name: "why"}}} }
+				}
+			}
+			return o
 		})
 		var kept []*probe.Evidence
 		list := makeChecks(1, time.Minute, p)
@@ -521,6 +531,10 @@ func TestUrgentAndEvidence(t *testing.T) {
 		// classes; 9, 10, 11 the first three of a streak; 71 an hour later.
 		if diff := cmp.Diff([]int{3, 4, 6, 7, 9, 10, 11, 71}, evidence); diff != "" {
 			t.Errorf("evidence kept (-want +got):\n%s", diff)
+		}
+		// What is kept is diagnosed, and nothing else: 7 is good again.
+		if diff := cmp.Diff([]int{2, 3, 4, 6, 9, 10, 11, 71}, diagnosed); diff != "" || len(kept[0].Causes) != 1 {
+			t.Errorf("diagnosed, with causes %v (-want +got):\n%s", kept[0].Causes, diff)
 		}
 	})
 }

@@ -165,6 +165,11 @@ func night(now time.Time) Options {
 					Frames: []probe.Frame{{At: 3 * time.Millisecond, Op: 8, Fin: true, Len: 2, Header: "8802", Code: 1008}},
 					Phases: probe.Phases{DNS: time.Millisecond, Connect: 2 * time.Millisecond},
 					Facts:  map[string]string{"revision": "shop-00042"}, Curl: "curl -v https://shop.example/checkout",
+					Causes: []probe.Cause{
+						{Name: "route_missing", Certainty: probe.Likely, Text: "no route <b>here</b>", Evidence: []string{"a plain GET is answered 200", "version 99: 400"}, Next: "list the routes", Fix: "correct the path"},
+						{Name: "unclear", Certainty: probe.Unlikely, Text: "something else"},
+					},
+					Asked: []probe.Question{{What: "a plain GET of this path", Answer: "404", Same: true}, {What: "/health", Answer: `200 {"status":"ok"}`}, {What: "(asked 3s ago)"}},
 				}, nil
 			case "home":
 				return nil, errors.New("read the evidence: disk error")

@@ -1,0 +1,217 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"golang.org/x/sys/unix"
+
+	"github.com/tripline/tripline/alerting/notify/slacktest"
+	"github.com/tripline/tripline/checks"
+)
+
+// diskFull is how long the disk is full in TestAdversityDiskFull, beyond the
+// time until people are told.
+var diskFull = flag.Duration("disk-full", 0, "how long the disk stays full in TestAdversityDiskFull after people were told")
+
+// smallDisk mounts a small file system.
+func smallDisk(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=100m"); err != nil {
+		t.Skipf("SKIPPED, NOT TESTED: a full disk; mounting a tmpfs needs root: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
+}
+
+// fill takes all the room in dir; free gives it back.
+func fill(t *testing.T, dir string) (free func()) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range [][]byte{make([]byte, 1<<20), make([]byte, 4<<10)} {
+		for err = nil; err == nil; {
+			_, err = f.Write(block)
+		}
+	}
+	return func() {
+		_ = f.Close()
+		if err := os.Remove(f.Name()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// slot names one run.
+type slot struct {
+	check string
+	at    int64 // ms since 1970
+}
+
+// follower collects the results that /live shows: they are durable.
+type follower struct {
+	mu   sync.Mutex
+	seen map[slot]bool
+}
+
+func follow(t *testing.T, listen string) *follower {
+	t.Helper()
+	f := &follower{seen: map[slot]bool{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	conn, _, err := websocket.Dial(ctx, "ws://"+listen+"/live", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetReadLimit(-1)
+	done := make(chan struct{})
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	go func() {
+		defer close(done)
+		for {
+			_, message, err := conn.Read(ctx)
+			if err != nil {
+				return
+			}
+			var m struct {
+				Entries []checks.Entry `json:"entries"`
+			}
+			if err := json.Unmarshal(message, &m); err != nil {
+				t.Errorf("/live: %v", err)
+			}
+			f.mu.Lock()
+			for _, e := range m.Entries {
+				if e.Result != nil {
+					f.seen[slot{e.Result.Check, e.Result.Slot.UnixMilli()}] = true
+				}
+			}
+			f.mu.Unlock()
+		}
+	}()
+	return f
+}
+
+// wantIn fails the test unless all that was seen is in the log.
+func (f *follower) wantIn(t *testing.T, entries []checks.Entry) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	left := len(f.seen)
+	for _, e := range entries {
+		if e.Result != nil && f.seen[slot{e.Result.Check, e.Result.Slot.UnixMilli()}] {
+			left--
+		}
+	}
+	t.Logf("%d results were acknowledged, %d of them are lost", len(f.seen), left)
+	if left != 0 || len(f.seen) == 0 {
+		t.Errorf("%d of %d acknowledged results are lost", left, len(f.seen))
+	}
+}
+
+// TestAdversityDiskFull fills the disk until people are told, and gives the
+// room back. Every run is in the log, nobody restarts anything.
+func TestAdversityDiskFull(t *testing.T) {
+	t.Parallel()
+	const n = 20
+	dir := smallDisk(t)
+	slack := slacktest.New()
+	defer slack.Close()
+	f, listen := newFleet(t, 1), freePort(t)
+	writeFile(t, filepath.Join(dir, "config.yaml"), f.config(listen, n, 500*time.Millisecond, slackConfig(slack)))
+	p := start(t, dir, nil, "run")
+	waitFor(t, 20*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+	live := follow(t, listen)
+
+	at, free := time.Now(), fill(t, dir)
+	waitFor(t, 10*time.Second, "/health to say so", func() bool {
+		status, body := get(t, "http://"+listen+"/health")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "the log takes no entries since") &&
+			(strings.Contains(body, "free, want") || strings.Contains(body, "no space left"))
+	})
+	told := roots(t, slack, directAfter+10*time.Second, "the direct message", func(m []slacktest.Message) bool { return len(m) == 1 })
+	t.Logf("told after %s: %s", time.Since(at).Round(time.Millisecond), told[0].Text)
+	for _, want := range []string{"monitor", "the log takes no entries since", "wait in memory"} {
+		if !strings.Contains(told[0].Text, want) {
+			t.Errorf("the message %q lacks %q", told[0].Text, want)
+		}
+	}
+	<-time.After(*diskFull)
+	p.alive()
+	free()
+	at = time.Now()
+	waitFor(t, 15*time.Second, "/health to be well", func() bool {
+		status, _ := get(t, "http://"+listen+"/health")
+		return status == http.StatusOK
+	})
+	t.Logf("well %s after the room came back", time.Since(at).Round(time.Millisecond))
+	waitFor(t, 20*time.Second, "the message of the recovery", func() bool { return len(resolves(slack)) == 1 })
+	if all, ends := slack.Roots(), resolves(slack); len(all) != 1 || len(ends) != 1 {
+		t.Errorf("%d messages and %d resolves, want one of each:\n%s", len(all), len(ends), dump(slack))
+	}
+	f.wantKept(t, n, every)
+	if code, _ := p.stop(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	entries := readLog(t, dir)
+	live.wantIn(t, entries)
+	results, gaps := account(t, entries)
+	lost := 0
+	for _, g := range gaps {
+		lost += g.Slots
+	}
+	t.Logf("%d runs: %d results and %d slots in %d gaps", f.total(), results, lost, len(gaps))
+	if ran := f.total(); results+lost < ran-n { // those in flight at the end are cut
+		t.Errorf("%d runs, but %d results and %d slots in gaps", ran, results, lost)
+	}
+}
+
+// TestAdversityKilledWhileFull kills the program while results wait in memory:
+// what was acknowledged is there, what was lost is a gap.
+func TestAdversityKilledWhileFull(t *testing.T) {
+	t.Parallel()
+	const n = 5
+	dir := smallDisk(t)
+	f, listen := newFleet(t, 1), freePort(t)
+	writeFile(t, filepath.Join(dir, "config.yaml"), f.config(listen, n, 500*time.Millisecond, ""))
+	p := start(t, dir, nil, "run")
+	waitFor(t, 20*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+	live := follow(t, listen)
+	waitFor(t, 20*time.Second, "two more runs", func() bool { return f.least(n) >= 4 })
+	free := fill(t, dir)
+	before := f.total()
+	waitFor(t, 10*time.Second, "results to wait in memory", func() bool { return metric(t, listen, "tripline_log_pending_entries") > 2*n })
+	p.kill()
+	free()
+	ran := f.total() - before
+	p = start(t, dir, nil, "run")
+	again := f.least(n)
+	waitFor(t, 20*time.Second, "three runs after the restart", func() bool { return f.least(n) >= again+3 })
+	p.stop()
+	entries := readLog(t, dir)
+	live.wantIn(t, entries)
+	_, gaps := account(t, entries)
+	lost := 0
+	for _, g := range gaps {
+		lost += g.Slots
+	}
+	t.Logf("%d runs while the disk was full; %d slots in %d gaps", ran, lost, len(gaps))
+	if lost < n {
+		t.Errorf("%d slots in gaps after %d runs were lost, want at least %d", lost, ran, n)
+	}
+}

@@ -1,0 +1,341 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tripline/tripline/alerting/notify/slacktest"
+	"github.com/tripline/tripline/checks"
+	"github.com/tripline/tripline/internal/journal"
+)
+
+// adversityTime is how long each adversity lasts.
+var adversityTime = flag.Duration("adversity", 3*time.Second, "how long each adversity of TestAdversity... lasts")
+
+// fleet is a number of hosts that count the requests for each path.
+type fleet struct {
+	hosts []string // host:port
+
+	answer atomic.Pointer[http.HandlerFunc]
+
+	mu       sync.Mutex
+	arrivals map[string][]time.Time // by path
+}
+
+func newFleet(t *testing.T, hosts int) *fleet {
+	t.Helper()
+	f := &fleet{arrivals: map[string][]time.Time{}}
+	f.answers(func(http.ResponseWriter, *http.Request) {})
+	for range hosts {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			f.mu.Lock()
+			f.arrivals[r.URL.Path] = append(f.arrivals[r.URL.Path], time.Now())
+			f.mu.Unlock()
+			(*f.answer.Load())(w, r)
+		})}
+		go func() { _ = s.Serve(l) }()
+		t.Cleanup(func() { _ = s.Close() })
+		f.hosts = append(f.hosts, l.Addr().String())
+	}
+	return f
+}
+
+// answers makes h answer from now on.
+func (f *fleet) answers(h http.HandlerFunc) { f.answer.Store(&h) }
+
+func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+// config is a config of n checks of paths /c0, /c1 ... that go round the
+// hosts, each second, grouped by host; extra are further top-level lines.
+func (f *fleet) config(listen string, n int, timeout time.Duration, extra string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "version: 1\ndata: {dir: data}\nhttp: {listen: %q}\n", listen)
+	fmt.Fprintf(&b, "defaults: {every: 1s, timeout: %s, confirm: 0, per_host: 1000}\nchecks:\n", timeout)
+	for i := range n {
+		host := i % len(f.hosts)
+		fmt.Fprintf(&b, "  - {name: c%d, group: g%d, route: {url: \"http://%s/c%d\"}}\n", i, host, f.hosts[host], i)
+	}
+	return b.String() + extra
+}
+
+// least is the least number of arrivals of any of the n checks.
+func (f *fleet) least(n int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	least := math.MaxInt
+	for i := range n {
+		least = min(least, len(f.arrivals[fmt.Sprintf("/c%d", i)]))
+	}
+	return least
+}
+
+// total is the number of arrivals.
+func (f *fleet) total() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, list := range f.arrivals {
+		n += len(list)
+	}
+	return n
+}
+
+// slots counts, over the checks that which lets through, the slots of a second
+// that came and those that had an arrival. The first arrival is that of the
+// start, which is not in step.
+func (f *fleet) slots(n int, which func(check int) bool) (kept, due int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	for i := range n {
+		list := f.arrivals[fmt.Sprintf("/c%d", i)]
+		if !which(i) {
+			continue
+		}
+		if len(list) < 2 {
+			due += 2
+			continue
+		}
+		list = list[1:]
+		last := list[len(list)-1]
+		kept += len(list)
+		due += 1 + int(math.Round(last.Sub(list[0]).Seconds())) + max(0, int(now.Sub(last).Seconds()-0.5))
+	}
+	return kept, due
+}
+
+// wantKept fails the test unless 99.9 % of the slots were kept.
+func (f *fleet) wantKept(t *testing.T, n int, which func(check int) bool) {
+	t.Helper()
+	kept, due := f.slots(n, which)
+	t.Logf("%d of %d slots kept", kept, due)
+	if float64(kept) < 0.999*float64(due) {
+		t.Errorf("%d of %d slots kept, want 99.9 %%", kept, due)
+	}
+	if kept > due {
+		t.Errorf("%d runs in %d slots", kept, due)
+	}
+}
+
+func every(int) bool { return true }
+
+// slackConfig tells slack of everything that is down.
+func slackConfig(slack *slacktest.Server) string {
+	return fmt.Sprintf(`rules:
+  - {name: down, select: {}, severity: page, down: {}}
+notify:
+  - {name: console, log: {}}
+  - {name: slack, slack: {token: %q, channel: %q, api_url: %q}}
+`, slacktest.Token, slacktest.Channel, slack.API)
+}
+
+// launch starts tripline with config in a new directory.
+func launch(t *testing.T, config string, env ...string) (p *process, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	writeFile(t, filepath.Join(dir, "config.yaml"), config)
+	return start(t, dir, env, "run"), dir
+}
+
+// metric returns a figure of /metrics by its name and labels as they stand
+// there; NaN if it does not answer or has none.
+func metric(t *testing.T, listen, name string) float64 {
+	t.Helper()
+	_, body := get(t, "http://"+listen+"/metrics")
+	lines := bufio.NewScanner(strings.NewReader(body))
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			if v, err := strconv.ParseFloat(value, 64); err == nil {
+				return v
+			}
+		}
+	}
+	return math.NaN()
+}
+
+// alive fails the test if the process has ended.
+func (p *process) alive() {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+		p.t.Fatalf("tripline ended: %s", p.cmd.ProcessState)
+	default:
+	}
+}
+
+// readLog returns all entries of the log in the data directory of a monitor
+// that has ended.
+func readLog(t *testing.T, dir string) []checks.Entry {
+	t.Helper()
+	j, err := journal.Open(t.Context(), journal.Options{Dir: filepath.Join(dir, "data")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close() //nolint:errcheck // only read
+	log, err := journal.NewLog(t.Context(), j, journal.LogOptions[checks.Entry]{Encode: checks.EncodeEntries, Decode: decodeEntries})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []checks.Entry
+	last, done := log.Last(), errors.New("done")
+	err = log.Follow(t.Context(), 1, func(_ context.Context, b journal.Batch[checks.Entry]) error {
+		all = append(all, b.Entries...)
+		if b.Seq >= last {
+			return done
+		}
+		return nil
+	})
+	if !errors.Is(err, done) {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// account looks whether each second of each check from its first slot in step
+// to its last is in the log: as one result, or in a gap.
+func account(t *testing.T, entries []checks.Entry) (results int, gaps []checks.Gap) {
+	t.Helper()
+	slots := map[string]map[int64]bool{}
+	for _, e := range entries {
+		switch r := e.Result; {
+		case e.Gap != nil:
+			gaps = append(gaps, *e.Gap)
+		case r != nil:
+			results++
+			if slots[r.Check] == nil {
+				slots[r.Check] = map[int64]bool{}
+			}
+			if slots[r.Check][r.Slot.UnixMilli()] {
+				t.Errorf("%s: the slot %s is there twice", r.Check, r.Slot)
+			}
+			slots[r.Check][r.Slot.UnixMilli()] = true
+		}
+	}
+	const second = 1000
+	for check, seen := range slots {
+		list := slices.Sorted(maps.Keys(seen))
+		last := list[len(list)-1]
+		first := list[slices.IndexFunc(list, func(at int64) bool { return at%second == last%second })] // not the run of the start
+		for at := first; at < last; at += second {
+			if seen[at] || slices.ContainsFunc(list, func(start int64) bool { return at-second < start && start < at && start%second != last%second }) {
+				continue // a run at the start stands for the slot right behind it
+			}
+			if !slices.ContainsFunc(gaps, func(g checks.Gap) bool {
+				return (g.Check == "" || g.Check == check) && g.From.UnixMilli() <= at && at <= g.To.UnixMilli()
+			}) {
+				t.Errorf("%s: the slot %s has neither result nor gap", check, time.UnixMilli(at).UTC())
+			}
+		}
+	}
+	return results, gaps
+}
+
+// TestAdversitySuspend stops the process for some intervals: they are missed
+// and one gap, no slot runs twice.
+func TestAdversitySuspend(t *testing.T) {
+	t.Parallel()
+	const n = 5
+	f, listen := newFleet(t, 1), freePort(t)
+	p, dir := launch(t, f.config(listen, n, 500*time.Millisecond, ""))
+	waitFor(t, 20*time.Second, "three runs", func() bool { return f.least(n) >= 3 })
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(*adversityTime)
+	before := f.least(n)
+	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, 20*time.Second, "three more runs", func() bool { return f.least(n) >= before+3 })
+	if code, _ := p.stop(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	results, gaps := account(t, readLog(t, dir))
+	if ran := f.total(); results < ran-n || results > ran {
+		t.Errorf("%d results of %d runs", results, ran)
+	}
+	slots := map[string]int{}
+	for _, g := range gaps {
+		if slots[g.Check] != 0 {
+			t.Errorf("a second gap of %q: %+v", g.Check, g)
+		}
+		slots[g.Check] += g.Slots
+	}
+	due := int(*adversityTime / time.Second)
+	for i := range n {
+		if missed := slots[fmt.Sprintf("c%d", i)]; missed < due-2 || missed > due+1 {
+			t.Errorf("c%d: a gap of %d slots after %s, want about %d; gaps: %+v", i, missed, *adversityTime, due, gaps)
+		}
+	}
+}
+
+// TestAdversityHanging lets 20 % of the checks hang: the others must not
+// notice.
+func TestAdversityHanging(t *testing.T) {
+	t.Parallel()
+	const n, hosts = 200, 10
+	hangs := func(check int) bool { return check/hosts%5 == 0 } // some of each host
+	f, listen := newFleet(t, hosts), freePort(t)
+	f.answers(func(w http.ResponseWriter, r *http.Request) {
+		var check int
+		if _, err := fmt.Sscanf(r.URL.Path, "/c%d", &check); err == nil && hangs(check) {
+			hang(w, r)
+		}
+	})
+	p, _ := launch(t, f.config(listen, n, 900*time.Millisecond, ""))
+	waitFor(t, 30*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+	<-time.After(*adversityTime)
+	p.alive()
+	f.wantKept(t, n, func(check int) bool { return !hangs(check) })
+	if status, body := get(t, "http://"+listen+"/health"); status != http.StatusOK {
+		t.Errorf("/health: status %d: %s", status, body)
+	}
+}
+
+// TestAdversitySlowSlack lets every check fail while Slack takes a second for
+// each answer: the schedule must not notice, and every group is told within 3 s.
+// It is not parallel, since that is a matter of the time that the machine has.
+func TestAdversitySlowSlack(t *testing.T) {
+	const n, hosts = 200, 8 // as many as a Desk has workers
+	slack := slacktest.New()
+	defer slack.Close()
+	slack.Inject(slacktest.Fault{Delay: time.Second})
+	f, listen := newFleet(t, hosts), freePort(t)
+	p, _ := launch(t, f.config(listen, n, 900*time.Millisecond, slackConfig(slack)))
+	waitFor(t, 30*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+
+	at := time.Now()
+	f.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	roots(t, slack, 10*time.Second, "a message for each group", func(m []slacktest.Message) bool { return len(m) == hosts })
+	took := time.Since(at)
+	t.Logf("%d incidents told %s after the first failure", hosts, took.Round(time.Millisecond))
+	if took > 3*time.Second {
+		t.Errorf("%d incidents told after %s, want 3s", hosts, took)
+	}
+	<-time.After(*adversityTime)
+	p.alive()
+	f.wantKept(t, n, every)
+	if all := slack.Roots(); len(all) != hosts {
+		t.Errorf("%d messages, want %d:\n%s", len(all), hosts, dump(slack))
+	}
+}

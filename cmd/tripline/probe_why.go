@@ -1,0 +1,133 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tripline/tripline/checks/probe"
+)
+
+// reason is the reason without the URL, which is on top.
+func (s *story) reason() string {
+	text := strings.TrimPrefix(s.r.Reason, "GET ")
+	return strings.TrimPrefix(text, s.e.URL+": ")
+}
+
+func (s *story) verdict() {
+	s.b.WriteByte('\n')
+	head := strings.ToUpper(string(s.r.Status))
+	switch {
+	case s.r.Status == probe.Up:
+		what := "answered"
+		if strings.HasPrefix(s.e.URL, "ws") {
+			what = "the WebSocket was open"
+		}
+		fmt.Fprintf(&s.b, "%s: %s after %s\n", head, what, short(s.r.Latency))
+	default:
+		s.b.WriteString(wrap(fmt.Sprintf("%s, class %s: ", head, s.r.Class), "  ", s.reason()))
+	}
+	if days, ok := s.r.Measures[probe.MeasureCertDays]; ok && days < 14 && s.r.Status != probe.Down {
+		fmt.Fprintf(&s.b, "The certificate ends in %.0f days.\n", days)
+	}
+}
+
+// causes writes why it failed: the likely causes in full, the others by name.
+func (s *story) causes() {
+	list := s.e.Causes
+	s.asked()
+	if len(list) == 0 {
+		return
+	}
+	full := 1
+	for full < min(len(list), probeMaxCauses) && list[0].Certainty != probe.Proven && list[full].Certainty != probe.Unlikely {
+		full++
+	}
+	s.b.WriteString("\n" + whyTitle(list[:full]) + "\n")
+	said := map[string]bool{s.r.Reason: true}
+	for i, c := range list[:full] {
+		s.b.WriteString(wrap(fmt.Sprintf("%d. %s: ", i+1, c.Certainty), "   ", c.Text))
+		for _, line := range c.Evidence {
+			if !said[line] {
+				said[line] = true
+				s.b.WriteString(wrap("   seen  ", "         ", line))
+			}
+		}
+		s.b.WriteString(wrap("   test  ", "         ", c.Next))
+		s.b.WriteString(wrap("   fix   ", "         ", c.Fix))
+	}
+	if len(list) > full {
+		var names []string
+		for _, c := range list[full:] {
+			names = append(names, strings.ReplaceAll(c.Name, "_", " "))
+		}
+		s.b.WriteString(wrap("Less likely: ", "   ", strings.Join(names, ", ")))
+	}
+}
+
+// whyTitle says how far the causes can be told apart.
+func whyTitle(list []probe.Cause) string {
+	alike := 1
+	for alike < len(list) && list[alike].Certainty == list[0].Certainty {
+		alike++
+	}
+	switch {
+	case len(list) == 1:
+		return "Why:"
+	case alike == 1 || list[0].Certainty != probe.Possible:
+		return "Why, the likeliest first:"
+	case alike == 2:
+		return "Why (from outside 1 and 2 look the same; the tests tell them apart):"
+	}
+	return fmt.Sprintf("Why (from outside 1 to %d look the same; the tests tell them apart):", alike)
+}
+
+// asked says what else was asked, that with the same answer first.
+func (s *story) asked() {
+	var same, other []string
+	for _, q := range s.e.Asked {
+		switch {
+		case q.Same:
+			same = append(same, q.What)
+		case q.Answer == "":
+			other = append(other, q.What)
+		default:
+			other = append(other, q.What+": "+q.Answer)
+		}
+	}
+	if len(same) > 0 {
+		s.b.WriteString(wrap("The same answer to: ", "  ", strings.Join(same, "; ")+"."))
+	}
+	if len(other) > 0 {
+		s.b.WriteString(wrap("Also asked: ", "  ", strings.Join(other, "; ")+"."))
+	}
+}
+
+// oneLine makes one line of at most limit bytes of s.
+func oneLine(s string, limit int) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "..."
+	}
+	return s
+}
+
+// wrap breaks text into lines of at most probeWidth characters where it has
+// spaces. The first line begins with first, the others with rest.
+func wrap(first, rest, text string) string {
+	var b strings.Builder
+	line := first
+	empty := true // of words
+	for _, word := range strings.Fields(text) {
+		if !empty && len([]rune(line))+1+len([]rune(word)) > probeWidth {
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			line, empty = rest, true
+		}
+		if !empty {
+			line += " "
+		}
+		line += word
+		empty = false
+	}
+	b.WriteString(strings.TrimRight(line, " ") + "\n")
+	return b.String()
+}
