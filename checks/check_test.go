@@ -107,7 +107,7 @@ func TestRunByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &script{classes: []probe.Class{probe.NotFound, probe.OK}, takes: 2 * time.Second}
 		c := Check{Name: "c", Prober: p, Schedule: minutely{}, Timeout: 5 * time.Second, Confirm: 1}
-		time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(59 * time.Second)))
+		<-time.After(time.Until(time.Now().Truncate(time.Minute).Add(59 * time.Second)))
 		if r, _ := Run(t.Context(), c, time.Now()); r.Class != probe.NotFound || r.Tries != 2 {
 			t.Errorf("got %s (%s) after %d tries, want not_found after 2", r.Class, r.Reason, r.Tries)
 		}

@@ -17,7 +17,7 @@ import (
 
 // WebSocket opens a WebSocket (RFC 6455), uses it and closes it. The opening
 // handshake is judged byte by byte; then a ping must be answered, the messages
-// of expect must come, and our close frame must be answered.
+// of expect or steps must come, and our close frame must be answered.
 type WebSocket struct {
 	// URL is a ws:// or wss:// URL (http:// and https:// mean the same), or a
 	// path below base_url.

@@ -3,11 +3,11 @@
 // its own small client, since a monitor must see what libraries hide: answers
 // that are not 101, frames that RFC 6455 forbids, HTTP text inside the stream.
 //
-// handshake.go opens, frame.go reads and writes frames, session.go speaks, steps.go
-// converses, sessions.go does so many times at once, classify.go judges (pure),
-// evidence.go shows. After a failure inquire.go finds
-// out why: siblings.go asks further questions, thrift.go keeps them few, and
-// diagnose.go draws conclusions (pure).
+// handshake.go opens, frame.go reads and writes frames, session.go speaks,
+// steps.go and events.go (pure) converse, sessions.go does so many times at once,
+// hold.go keeps one open, classify.go judges (pure), evidence.go shows. After a
+// failure inquire.go finds out why: siblings.go asks further questions, thrift.go
+// keeps them few, and diagnose.go draws conclusions (pure).
 //
 // To recognise another failure add a case to classify.go; to recognise another
 // cause add a rule to diagnose.go.

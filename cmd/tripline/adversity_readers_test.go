@@ -56,7 +56,7 @@ func TestAdversityReaders(t *testing.T) {
 	for time.Since(at) < *adversityTime {
 		for _, path := range []string{"/health", "/metrics", "/"} {
 			asked := time.Now()
-			waitFor(t, 5*time.Second, path, func() bool { // 503 while too many ask at once
+			waitFor(t, 20*time.Second, path, func() bool { // 503 while too many ask at once
 				status, _ := get(t, "http://"+listen+path)
 				return status == http.StatusOK
 			})
@@ -67,7 +67,7 @@ func TestAdversityReaders(t *testing.T) {
 	}
 	t.Logf("%d others served, the slowest in %s; memory grew by %.1f MiB", served, slowest, (worst-before.memory)/(1<<20))
 	if slowest > 3*time.Second {
-		t.Errorf("an answer took %s", slowest)
+		f.late(t, "an answer took %s", slowest)
 	}
 	if grown := (worst - before.memory) / (1 << 20); grown > 128 { // under the race detector
 		t.Errorf("memory grew by %.1f MiB, want at most 128", grown)
@@ -109,10 +109,10 @@ func TestAdversityOutput(t *testing.T) {
 			f.answers(func(http.ResponseWriter, *http.Request) {})
 		}
 		seen := f.least(n)
-		waitFor(t, 5*time.Second, "a run", func() bool { return f.least(n) > seen })
+		waitFor(t, 20*time.Second, "a run", func() bool { return f.least(n) > seen })
 	}
 	f.answers(bad)
-	roots(t, slack, 5*time.Second, "the message", func(m []slacktest.Message) bool { return len(m) >= 1 })
+	roots(t, slack, 15*time.Second, "the message", func(m []slacktest.Message) bool { return len(m) >= 1 })
 	f.wantKept(t, n, every)
 	if status, body := get(t, "http://"+listen+"/health"); status != http.StatusOK {
 		t.Errorf("/health: status %d: %s", status, body)

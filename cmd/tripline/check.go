@@ -36,6 +36,7 @@ func (c checkCmd) Run(ctx context.Context, p program) error {
 	if err != nil {
 		return &exitError{exitCannot, err}
 	}
+	defer closeProbers(chosen) //nolint:errcheck // the program ends
 	runs := runOnce(ctx, p, chosen)
 	for deadline := time.Now().Add(c.Wait); c.Wait > 0; {
 		var again []checks.Check

@@ -81,7 +81,7 @@ func (d *desks) replace(list []config.Notifier) {
 }
 
 func (d *desks) start(n config.Notifier) {
-	ctx, cancel := context.WithCancel(d.ctx)
+	ctx, cancel := context.WithCancel(d.ctx) //nolint:contextcheck // it lives as long as run, not as long as the reload
 	r := &runningDesk{config: n.Fingerprint, cancel: cancel, done: make(chan struct{}), desk: &notify.Desk{
 		Name: n.Name, Notifier: n.Settings.Notifier(notify.Env{Out: d.out, Zone: time.Local, Log: d.log}),
 		Store: d.store, Log: d.log, Evidence: d.evidence, Link: d.link,

@@ -152,7 +152,7 @@ func newTarget(t *testing.T) *target {
 			if err != nil {
 				return
 			}
-			defer c.CloseNow()
+			defer func() { _ = c.CloseNow() }() // the client has gone
 			_, _, _ = c.Read(r.Context())
 		}
 	})

@@ -34,6 +34,7 @@ type monitor struct {
 	runner    *schedule.Runner
 	engine    *alerting.Engine // used by evaluator alone
 	evaluator *notify.Evaluator
+	closers   closers // of the checks that run
 	desks     *desks
 	page      *web.State
 	console   *console
@@ -134,6 +135,10 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 		Checks: m.cfg.Checks, Fingerprints: m.cfg.Fingerprints, Location: m.cfg.Location, Sink: m.log,
 		Evidence: evidenceStore{m.journal}.put, RunAtStart: true, Newest: newest, Log: m.slog,
 	})
+	m.closers = closers{}
+	if err := m.closers.replace(&config.Config{}, m.cfg); err != nil {
+		return err
+	}
 	m.desks = &desks{
 		store: state{m.journal.State()}, evidence: evidenceStore{m.journal}.newest, link: m.link, out: p.stdout, log: m.slog,
 	}
@@ -223,7 +228,7 @@ func (m *monitor) run(ctx context.Context, l net.Listener) error {
 	part(&views, viewCtx, "terminal", m.followConsole)
 	part(&views, viewCtx, "http", func(ctx context.Context) error { return m.server.Serve(ctx, l) })
 
-	err := m.runner.Run(ctx)
+	err := errors.Join(m.runner.Run(ctx), m.closers.replace(m.config(), &config.Config{}))
 	stopLog()
 	err = errors.Join(err, writer.Wait())
 	m.catchUp(viewCtx)

@@ -119,7 +119,7 @@ func replay(t *testing.T, id string) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	for d := json.NewDecoder(f); r.ID != id; {
 		r.Siblings = nil
 		r.Run = recordedAnswer{}

@@ -276,13 +276,11 @@ func interesting(fields string) []string {
 // session writes what happened once the server had answered 101.
 func (s *story) session() {
 	e := s.e
-	switch {
-	case s.failed == atUpgrade:
+	if s.failed == atUpgrade {
 		s.step(atUpgrade, "upgrade", 0, "the 101 is not right")
 		return
-	default:
-		s.step(atUpgrade, "upgrade", e.Phases.Upgrade, "the 101 is right: Upgrade, Connection, Sec-WebSocket-Accept")
 	}
+	s.step(atUpgrade, "upgrade", e.Phases.Upgrade, "the 101 is right: Upgrade, Connection, Sec-WebSocket-Accept")
 	var frames []string
 	shown := slices.DeleteFunc(slices.Clone(e.Frames), func(f probe.Frame) bool {
 		return f.Err == "" && (f.Op == 10 || f.Op == 8 && e.Phases.Close > 0) // the answers below

@@ -16,14 +16,13 @@ func (s *story) reason() string {
 func (s *story) verdict() {
 	s.b.WriteByte('\n')
 	head := strings.ToUpper(string(s.r.Status))
-	switch {
-	case s.r.Status == probe.Up:
+	if s.r.Status == probe.Up {
 		what := "answered"
 		if strings.HasPrefix(s.e.URL, "ws") {
 			what = "the WebSocket was open"
 		}
 		fmt.Fprintf(&s.b, "%s: %s after %s\n", head, what, short(s.r.Latency))
-	default:
+	} else {
 		s.b.WriteString(wrap(fmt.Sprintf("%s, class %s: ", head, s.r.Class), "  ", s.reason()))
 	}
 	if days, ok := s.r.Measures[probe.MeasureCertDays]; ok && days < 14 && s.r.Status != probe.Down {
@@ -117,7 +116,7 @@ func wrap(first, rest, text string) string {
 	var b strings.Builder
 	line := first
 	empty := true // of words
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if !empty && len([]rune(line))+1+len([]rune(word)) > probeWidth {
 			b.WriteString(strings.TrimRight(line, " ") + "\n")
 			line, empty = rest, true

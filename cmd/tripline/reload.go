@@ -76,6 +76,9 @@ func (r *reloader) try(ctx context.Context, author string) (string, error) {
 		return "", fmt.Errorf("hand the new rules over: %w", err)
 	}
 	m.runner.Replace(next.Checks, next.Fingerprints)
+	if err := m.closers.replace(old, next); err != nil {
+		m.slog.Warn("a removed check did not close well", "err", err)
+	}
 	m.desks.replace(next.Notifiers)
 	m.setConfig(next)
 	text := strings.Join(d, "; ")

@@ -71,10 +71,18 @@ func (l *loader) loadCheck(n *yaml.Node, c *Check, env probe.Env, names map[stri
 	sure := len(l.src.wrong) == before && sched != nil
 	l.seen = append(l.seen, seen{sure: sure, Subject: alerting.Subject{
 		Name: out.Name, Kind: out.Kind, Group: out.Group, Host: out.Endpoint.Host, Location: out.Location, Labels: out.Labels,
-		WebSocket: out.Endpoint.WebSocket || !sure, Interval: f.interval,
+		WebSocket: out.Endpoint.WebSocket || !sure, Interval: f.interval, Attempts: attemptsOf(c),
 	}})
 	l.cfg.Checks = append(l.cfg.Checks, out)
 	l.cfg.when = append(l.cfg.when, when)
+}
+
+// attemptsOf is how many scheduled attempts one run of c makes.
+func attemptsOf(c *Check) int {
+	if c.WebSocket != nil {
+		return c.WebSocket.Sessions
+	}
+	return 0
 }
 
 // allLabels returns the labels of a check with those of all checks.
