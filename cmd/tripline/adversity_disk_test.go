@@ -72,7 +72,7 @@ func follow(t *testing.T, listen string) *follower {
 	t.Helper()
 	f := &follower{seen: map[slot]bool{}}
 	ctx, cancel := context.WithCancel(t.Context())
-	conn, _, err := websocket.Dial(ctx, "ws://"+listen+"/live", nil)
+	conn, _, err := websocket.Dial(ctx, "ws://"+listen+"/live", nil) //nolint:bodyclose // the library closes it
 	if err != nil {
 		t.Fatal(err)
 	}

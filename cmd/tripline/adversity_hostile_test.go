@@ -54,7 +54,7 @@ func hostile(t *testing.T) (answers map[string]http.HandlerFunc, classes map[str
 	answers = map[string]http.HandlerFunc{
 		"headers": func(w http.ResponseWriter, _ *http.Request) {
 			c := raw(w)
-			defer c.Close() //nolint:errcheck // the client has gone
+			defer c.Close()
 			fmt.Fprint(c, "HTTP/1.1 200 OK\r\n")
 			for n := range 2 << 10 {
 				if _, err := fmt.Fprintf(c, "X-%d: %s\r\n", n, strings.Repeat("x", 1<<10)); err != nil {
@@ -82,7 +82,7 @@ func hostile(t *testing.T) (answers map[string]http.HandlerFunc, classes map[str
 		"slow-body": func(w http.ResponseWriter, r *http.Request) { drip(w, r.Context().Done(), "this takes a while") },
 		"slow-head": func(w http.ResponseWriter, _ *http.Request) {
 			c := raw(w)
-			defer c.Close() //nolint:errcheck // the client has gone
+			defer c.Close()
 			drip(c, nil, "HTTP/1.1 2")
 		},
 		"silent": hang,

@@ -94,14 +94,14 @@ func TestAdversityOutput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // nobody reads it
+	defer r.Close()
 	if _, err := unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	writeFile(t, dir+"/config.yaml", f.config(listen, n, 900*time.Millisecond, slackConfig(slack)))
 	p := startTo(t, w, &syncBuffer{}, dir, nil, "run", "--log-level=debug")
-	w.Close() //nolint:errcheck // the process has its own
+	w.Close()
 	waitFor(t, 20*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
 	at := time.Now()
 	for k := 0; time.Since(at) < *adversityTime; k++ { // each turn is a line for each check

@@ -224,7 +224,7 @@ func readLog(t *testing.T, dir string) []checks.Entry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer j.Close() //nolint:errcheck // only read
+	defer j.Close()
 	log, err := journal.NewLog(t.Context(), j, journal.LogOptions[checks.Entry]{Encode: checks.EncodeEntries, Decode: decodeEntries})
 	if err != nil {
 		t.Fatal(err)

@@ -37,23 +37,22 @@ func (c checkCmd) Run(ctx context.Context, p program) error {
 		return &exitError{exitCannot, err}
 	}
 	defer closeProbers(chosen) //nolint:errcheck // the program ends
-	runs := runOnce(ctx, p, chosen)
+	runs := runOnce(ctx, p, chosen, c.Wait == 0)
 	for deadline := time.Now().Add(c.Wait); c.Wait > 0; {
-		var again []checks.Check
-		for i, r := range runs {
-			if r.result.Status == probe.Down || r.result.Status == probe.Unknown {
-				again = append(again, chosen[i])
-			}
-		}
-		if len(again) == 0 || time.Until(deadline) <= 0 || !pause(ctx, min(2*time.Second, time.Until(deadline))) {
+		again := notUp(chosen, runs)
+		last := time.Until(deadline) <= 2*time.Second
+		if len(again) == 0 || !pause(ctx, min(2*time.Second, time.Until(deadline))) {
 			break
 		}
 		if p.terminal {
-			fmt.Fprintf(p.stderr, "%d of %d not up yet, trying for %s more\n", len(again), len(chosen), time.Until(deadline).Round(time.Second))
+			fmt.Fprintf(p.stderr, "%d of %d not up yet, trying for %s more\n", len(again), len(chosen), max(0, time.Until(deadline)).Round(time.Second))
 		}
-		for _, r := range runOnce(ctx, p, again) {
+		for _, r := range runOnce(ctx, p, again, last) { // only the last try asks why
 			i := slices.IndexFunc(chosen, func(c checks.Check) bool { return c.Name == r.result.Check })
 			runs[i] = r
+		}
+		if last {
+			break
 		}
 	}
 	if err := printRuns(p.stdout, c.Format, runs); err != nil {
@@ -100,8 +99,26 @@ func choose(all []checks.Check, patterns []string) ([]checks.Check, error) {
 	return chosen, errors.Join(errs...)
 }
 
+// notUp returns the checks of which runs says that they are not up.
+func notUp(chosen []checks.Check, runs []run) []checks.Check {
+	var list []checks.Check
+	for i, r := range runs {
+		if r.result.Status == probe.Down || r.result.Status == probe.Unknown {
+			list = append(list, chosen[i])
+		}
+	}
+	return list
+}
+
+// quiet is for runs whose failures nobody asks about yet.
+type quiet struct{}
+
+// New implements checks.Newness.
+func (quiet) New(probe.Class, time.Time) bool { return false }
+
 // runOnce runs each check once, now, several at a time, and keeps their order.
-func runOnce(ctx context.Context, p program, list []checks.Check) []run {
+// diagnose says to find out why one fails, which takes some requests.
+func runOnce(ctx context.Context, p program, list []checks.Check, diagnose bool) []run {
 	runs := make([]run, len(list))
 	var done int
 	var mu sync.Mutex
@@ -109,7 +126,13 @@ func runOnce(ctx context.Context, p program, list []checks.Check) []run {
 	g.SetLimit(checksAtOnce)
 	for i, c := range list {
 		g.Go(func() error {
-			r, evidence := checks.Run(ctx, c, time.Now())
+			once := checks.Run
+			if !diagnose {
+				once = func(ctx context.Context, c checks.Check, slot time.Time) (checks.Result, func() *probe.Evidence) {
+					return checks.RunScheduled(ctx, c, slot, quiet{})
+				}
+			}
+			r, evidence := once(ctx, c, time.Now())
 			runs[i] = run{result: r, endpoint: c.Endpoint}
 			if evidence != nil && r.Status != probe.Up {
 				runs[i].evidence = evidence()

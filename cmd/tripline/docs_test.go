@@ -42,4 +42,12 @@ func TestDocs(t *testing.T) {
 			t.Errorf("README.md lacks the line %q of the config error", line)
 		}
 	}
+	sample, _ := os.ReadFile("testdata/probe/no-library.txtar")
+	_, output, _ := strings.Cut(string(sample), "-- want.txt --\n")
+	output, _, _ = strings.Cut(output, "\n-- ")
+	for line := range strings.Lines(output) {
+		if line != "\n" && !strings.Contains(string(readme), "    "+line) {
+			t.Errorf("README.md lacks the line %q of the sample of tripline probe", line)
+		}
+	}
 }

@@ -26,7 +26,7 @@ func TestOutput(t *testing.T) {
 	fmt.Fprintln(o, "the end")
 	o.close(t.Context())
 	fmt.Fprintln(o, "after the end")
-	w.Close() //nolint:errcheck // of a pipe, never fails
+	w.Close()
 	got := <-read
 	kept := strings.Count(got, "line ")
 	if want := fmt.Sprintf("(%d lines were dropped here: nobody read the output)\nthe end\n", lines-kept); kept < outputLines || !strings.HasSuffix(got, want) {
@@ -37,7 +37,7 @@ func TestOutput(t *testing.T) {
 // TestOutputClose must not wait for a reader that stands still.
 func TestOutputClose(t *testing.T) {
 	r, w := io.Pipe()
-	defer r.Close() //nolint:errcheck // of a pipe, never fails
+	defer r.Close()
 	o := newOutput(w)
 	fmt.Fprintln(o, "nobody reads this")
 	at := time.Now()
