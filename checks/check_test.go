@@ -140,9 +140,11 @@ func TestRunStopped(t *testing.T) {
 func TestEntryRoundTrip(t *testing.T) {
 	at := time.Date(2026, 11, 21, 22, 0, 0, 123000000, time.UTC)
 	entries := []Entry{
-		{V: 1, Result: &Result{Check: "api", Kind: "health", Location: "local", Slot: at, Start: at.Add(time.Millisecond), Duration: time.Second,
+		{V: 1, Result: &Result{
+			Check: "api", Kind: "health", Location: "local", Slot: at, Start: at.Add(time.Millisecond), Duration: time.Second,
 			Status: probe.Down, Class: probe.NotFound, Stage: probe.StageHTTP, Reason: "x", Tally: map[probe.Class]int{probe.NotFound: 1},
-			Phases: probe.Phases{Connect: time.Millisecond}, Measures: map[string]float64{"a": 1.5}, Facts: map[string]string{"version": "7"}}},
+			Phases: probe.Phases{Connect: time.Millisecond}, Measures: map[string]float64{"a": 1.5}, Facts: map[string]string{"version": "7"},
+		}},
 		{V: 1, Tick: &Tick{At: at}},
 		{V: 1, Gap: &Gap{Location: "local", From: at, To: at.Add(time.Minute), Slots: 3, Reason: "suspended"}},
 		{V: 1, Command: &Command{At: at, Name: "config", Args: map[string]string{"hash": "ab"}}},

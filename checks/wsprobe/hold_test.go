@@ -200,18 +200,18 @@ func TestHoldClose(t *testing.T) {
 		<-held
 	}
 	for range 2 {
-		_ = <-gone
+		<-gone //nolint:errcheck // that it ended is all that counts
 	}
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_ = <-gone
+	<-gone //nolint:errcheck // that it ended is all that counts
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	o := h.Probe(ctx)
 	wantClass(t, o, probe.OK, "")
 	<-held
-	_ = <-gone
+	<-gone //nolint:errcheck // that it ended is all that counts
 	h.running.Wait()
 	if len(held) != 0 || len(o.Facts) != 0 {
 		t.Errorf("%d more connections and facts %v, want none after Close", len(held), o.Facts)

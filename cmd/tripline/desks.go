@@ -45,13 +45,13 @@ func (d *desks) run(ctx context.Context, list []config.Notifier) error {
 	d.mu.Lock()
 	d.ctx, d.running, d.failed = ctx, map[string]*runningDesk{}, make(chan error, 1)
 	d.mu.Unlock()
-	d.replace(list)
+	d.replace(list) //nolint:contextcheck // a desk lives as long as run
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-d.failed:
 	}
-	d.replace(nil)
+	d.replace(nil) //nolint:contextcheck // it starts none
 	return err
 }
 
@@ -81,7 +81,7 @@ func (d *desks) replace(list []config.Notifier) {
 }
 
 func (d *desks) start(n config.Notifier) {
-	ctx, cancel := context.WithCancel(d.ctx) //nolint:contextcheck // it lives as long as run, not as long as the reload
+	ctx, cancel := context.WithCancel(d.ctx)
 	r := &runningDesk{config: n.Fingerprint, cancel: cancel, done: make(chan struct{}), desk: &notify.Desk{
 		Name: n.Name, Notifier: n.Settings.Notifier(notify.Env{Out: d.out, Zone: time.Local, Log: d.log}),
 		Store: d.store, Log: d.log, Evidence: d.evidence, Link: d.link,

@@ -79,7 +79,7 @@ func (r *reloader) try(ctx context.Context, author string) (string, error) {
 	if err := m.closers.replace(old, next); err != nil {
 		m.slog.Warn("a removed check did not close well", "err", err)
 	}
-	m.desks.replace(next.Notifiers)
+	m.desks.replace(next.Notifiers) //nolint:contextcheck // a desk lives as long as the program, not as the reload
 	m.setConfig(next)
 	text := strings.Join(d, "; ")
 	m.log.Append(checks.Entry{V: checks.ResultVersion, Command: &checks.Command{
