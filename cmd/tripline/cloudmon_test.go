@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -16,9 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 
-	"github.com/tripline/tripline/checks"
 	"github.com/tripline/tripline/internal/cloudmon/cloudmontest"
-	"github.com/tripline/tripline/internal/journal"
 )
 
 // The long form of TestCloudMonitoring: -cloud-time 10m -cloud-checks 500.
@@ -50,32 +46,13 @@ type checkClass struct{ Check, Class string }
 // inLog adds the scheduled attempts in the log of a stopped monitor to counts.
 func inLog(t *testing.T, dir string, counts map[checkClass]int64) {
 	t.Helper()
-	j, err := journal.Open(t.Context(), journal.Options{Dir: filepath.Join(dir, "data")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.Close()
-	log, err := journal.NewLog(t.Context(), j, journal.LogOptions[checks.Entry]{Encode: checks.EncodeEntries, Decode: decodeEntries})
-	if err != nil {
-		t.Fatal(err)
-	}
-	end, last := errors.New("end"), log.Last()
-	err = log.Follow(t.Context(), 1, func(_ context.Context, b journal.Batch[checks.Entry]) error {
-		for _, e := range b.Entries {
-			if e.Result == nil {
-				continue
-			}
-			for class, n := range e.Result.Attempts() {
-				counts[checkClass{e.Result.Check, string(class)}] += int64(n)
-			}
+	for _, e := range readLog(t, dir) {
+		if e.Result == nil {
+			continue
 		}
-		if b.Seq == last {
-			return end
+		for class, n := range e.Result.Attempts() {
+			counts[checkClass{e.Result.Check, string(class)}] += int64(n)
 		}
-		return nil
-	})
-	if !errors.Is(err, end) {
-		t.Fatal(err)
 	}
 }
 
