@@ -47,7 +47,7 @@ func (c runCmd) Run(ctx context.Context, p program) error {
 // greet says what was started, and what is off and why.
 func (c runCmd) greet(p program, m *monitor, addr net.Addr) {
 	fmt.Fprintf(p.stdout, "tripline %s: %d checks, %d rules from %s; page on http://%s/\n",
-		versionString(), len(m.cfg.Checks), len(m.cfg.Rules), c.Config, addr)
+		versionString(), len(m.cfg.Checks), len(m.cfg.Rules), c.Config, dialable(addr.String()))
 	for _, n := range m.cfg.Notifiers {
 		if n.Off != "" {
 			fmt.Fprintf(p.stdout, "notifier %s is off: %s\n", n.Name, n.Off)
