@@ -22,7 +22,7 @@ func TestReloadMany(t *testing.T) {
 	tg := newTarget(t)
 	dir, listen := t.TempDir(), freePort(t)
 	file := filepath.Join(dir, "config.yaml")
-	const every = 2 * time.Second
+	const every = 4 * time.Second
 	config := func(changed int) string {
 		var b strings.Builder
 		fmt.Fprintf(&b, "version: 1\ndata: {dir: data}\nhttp: {listen: %q}\ndefaults: {base_url: %q, every: %s, timeout: 1s, confirm: 0}\nchecks:\n", listen, tg.URL, every)
@@ -39,7 +39,7 @@ func TestReloadMany(t *testing.T) {
 	p := start(t, dir, nil, "run")
 	waitFor(t, 30*time.Second, "every check to run once", func() bool { return tg.health.Load() >= int64(*reloadChecks) })
 	for i := range *reloads {
-		<-time.After(every * 3 / 4)
+		<-time.After(every / 2)
 		want := "checks changed: c0"
 		if i%3 == 2 {
 			writeFile(t, file, "version: 1\nnonsense: 1\n")
