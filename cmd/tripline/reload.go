@@ -104,12 +104,24 @@ func restartOnly(old, next *config.Config) error {
 		}
 	}
 	refuse("location", old.Location, next.Location)
+	refuse("environment", old.Environment, next.Environment)
 	refuse("data.dir", old.Data.Dir, next.Data.Dir)
+	refuse("data.keep", old.Data.Keep, next.Data.Keep)
+	refuse("data.max_size", old.Data.MaxSize, next.Data.MaxSize)
 	refuse("http.listen", old.HTTP.Listen, next.HTTP.Listen)
+	if a, b := exportText(old), exportText(next); a != b {
+		errs = append(errs, errors.New("cloud_monitoring changed: that needs a restart"))
+	}
 	if old.HTTP.Token != next.HTTP.Token {
 		errs = append(errs, errors.New("http.token changed: that needs a restart"))
 	}
 	return errors.Join(errs...)
+}
+
+// exportText tells exports to Cloud Monitoring apart.
+func exportText(c *config.Config) string {
+	b, _ := json.Marshal(c.CloudMonitoring) // plain data
+	return string(b)
 }
 
 // compare lists what is different, in the words of the config file.

@@ -54,6 +54,8 @@ func TestReload(t *testing.T) {
 	waitFor(t, 5*time.Second, "two more upgrades", func() bool { return tg.upgrades.Load() >= seen+2 })
 	writeFile(t, file, strings.Replace(text, fmt.Sprintf("%q", listen), `"127.0.0.1:1"`, 1))
 	waitFor(t, 8*time.Second, "the refusal of what needs a restart", func() bool { return strings.Contains(p.out.String(), "needs a restart") })
+	writeFile(t, file, text+"cloud_monitoring: {project: p}\n")
+	waitFor(t, 8*time.Second, "the refusal of another export", func() bool { return strings.Contains(p.out.String(), "cloud_monitoring changed") })
 	if n := len(slack.Messages()); n != 1 {
 		t.Errorf("%d messages, want the one:\n%s", n, dump(slack))
 	}
