@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/tripline/tripline/alerting/notify"
 	"github.com/tripline/tripline/checks"
@@ -97,7 +98,7 @@ func overflow(dropped []checks.Entry) checks.Entry {
 	return checks.Entry{V: checks.ResultVersion, Gap: &g}
 }
 
-// evidenceStore keeps evidence in the journal, by check and slot.
+// evidenceStore keeps the newest evidence of each check in the journal.
 type evidenceStore struct{ *journal.Journal }
 
 // put stores e.
@@ -106,8 +107,14 @@ func (s evidenceStore) put(ctx context.Context, e *probe.Evidence) error {
 	if err != nil {
 		return fmt.Errorf("evidence of %q: %w", e.Check, err)
 	}
-	return s.PutEvidence(ctx, journal.NewKey(e.Check, e.Location, e.Slot.UTC().Format("20060102T150405.000")), b)
+	place := strconv.FormatInt(e.Slot.Unix()%evidencePlaces, 10)
+	return s.PutEvidence(ctx, journal.NewKey(e.Check, e.Location, place), b)
 }
+
+// evidencePlaces is how many records of one check are kept: each takes the
+// place of one of an earlier slot, since the engine holds every key in memory.
+// A prime, so that slots of any usual interval go round through all places.
+const evidencePlaces = 17
 
 // newest returns the newest evidence of a check; nil if there is none.
 func (s evidenceStore) newest(ctx context.Context, check string) (*probe.Evidence, error) {
