@@ -38,7 +38,6 @@ type Self struct {
 	Outbox []Outbox
 
 	DiskFree, DiskUsed int64 // bytes
-	Findings           map[cloudmon.Finding]int
 }
 
 // Outbox is how one notifier does.
