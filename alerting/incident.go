@@ -35,6 +35,20 @@ type Incident struct {
 	// Changed says in one line what the newest version added, such as
 	// "opened", "also: uptime below 99.9 %", "resolved after 4m0s".
 	Changed string `json:"changed"`
+
+	// Labels are those that all its checks share: for routing.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Acknowledged says that somebody has taken it on; nil if nobody has.
+	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"`
+	// Quiet says why nobody is to be told of it for now: a silence, a
+	// maintenance window, a parent that is down, a storm; empty if people are.
+	Quiet string `json:"quiet,omitempty"`
+}
+
+// Acknowledgement says who has taken an incident on, and when.
+type Acknowledgement struct {
+	At time.Time `json:"at"`
+	By string    `json:"by"`
 }
 
 // Open tells whether the incident has not ended.
