@@ -89,7 +89,7 @@ func BenchmarkCheckpoint(b *testing.B) {
 	minutes(e, list, 0, 62, goodResult())
 	var size int
 	for b.Loop() {
-		c, err := e.Checkpoint()
+		c, err := checkpoint(e)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -1,8 +1,10 @@
 package alerting
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"time"
@@ -62,14 +64,76 @@ type blindState struct {
 	Figured int64  `json:"figured,omitempty"`
 }
 
-// Checkpoint returns the state of the engine, for Restore. The same state
-// makes the same bytes.
-func (e *Engine) Checkpoint() ([]byte, error) {
-	b, err := json.Marshal(e.snapshot())
-	if err != nil {
-		return nil, fmt.Errorf("encode checkpoint at %d: %w", e.seq, err)
+// Checkpoint writes the state of the engine to w, for Restore, in small pieces:
+// of many checks it is several megabytes. The same state makes the same bytes.
+func (e *Engine) Checkpoint(w io.Writer) error {
+	if err := e.write(&checkpointWriter{w: w}); err != nil {
+		return fmt.Errorf("encode checkpoint at %d: %w", e.seq, err)
 	}
-	return b, nil
+	return nil
+}
+
+// write writes a snapshot as encoding/json would, without ever having it all.
+func (e *Engine) write(w *checkpointWriter) error {
+	w.open(e.head())
+	w.list("checks", len(e.checks), func(k int) (any, bool) { return e.checks[k].state(), true })
+	w.raw(`,"rules":[`)
+	for k := range e.watches {
+		if k > 0 {
+			w.raw(",")
+		}
+		rule := &e.watches[k]
+		w.open(rule.state())
+		w.list("pairs", len(rule.pairs), func(p int) (any, bool) { return rule.pairs[p].state(e, rule) })
+		w.raw("}")
+	}
+	w.raw("]}")
+	return w.err
+}
+
+// checkpointWriter writes JSON objects of which only one list is large. After
+// an error it does nothing more.
+type checkpointWriter struct {
+	w   io.Writer
+	err error
+}
+
+// open writes the object v without its end. It must have at least one field.
+func (w *checkpointWriter) open(v any) {
+	b := w.encode(v)
+	w.write(b[:max(0, len(b)-1)])
+}
+
+// list writes a field with those of n elements that at returns.
+func (w *checkpointWriter) list(name string, n int, at func(int) (any, bool)) {
+	w.raw(`,"` + name + `":[`)
+	first := true
+	for k := range n {
+		v, some := at(k)
+		if !some {
+			continue
+		}
+		if !first {
+			w.raw(",")
+		}
+		first = false
+		w.write(w.encode(v))
+	}
+	w.raw("]")
+}
+
+func (w *checkpointWriter) encode(v any) []byte {
+	b, err := json.Marshal(v)
+	w.err = cmp.Or(w.err, err)
+	return b
+}
+
+func (w *checkpointWriter) raw(s string) { w.write([]byte(s)) }
+
+func (w *checkpointWriter) write(b []byte) {
+	if w.err == nil {
+		_, w.err = w.w.Write(b)
+	}
 }
 
 // Restore gives a new engine the state of a Checkpoint. Rules and checks may
@@ -124,29 +188,28 @@ func (w *watch) of() string {
 	return w.kind.String()
 }
 
+// snapshot returns all that the engine knows.
 func (e *Engine) snapshot() snapshot {
-	s := snapshot{V: CheckpointVersion, Seq: e.seq, Now: e.now, Opened: e.opened, Incidents: e.Open()}
-	for _, c := range e.checks {
-		s.Checks = append(s.Checks, checkState{c.name, c.location, slices.Clone(c.seen[:]), c.last, c.network})
+	s := e.head()
+	for k := range e.checks {
+		s.Checks = append(s.Checks, e.checks[k].state())
 	}
 	for k := range e.watches {
 		w := &e.watches[k]
-		r := ruleState{Name: w.Name, Of: w.of()}
+		r := w.state()
 		for p := range w.pairs {
 			if st, some := w.pairs[p].state(e, w); some {
 				r.Pairs = append(r.Pairs, st)
 			}
 		}
-		for _, t := range w.topics {
-			if t.tripped > 0 && t.figured != 0 {
-				if r.Figured == nil {
-					r.Figured = map[string]int64{}
-				}
-				r.Figured[t.key] = t.figured
-			}
-		}
 		s.Rules = append(s.Rules, r)
 	}
+	return s
+}
+
+// head returns a snapshot without checks and rules, which are much.
+func (e *Engine) head() snapshot {
+	s := snapshot{V: CheckpointVersion, Seq: e.seq, Now: e.now, Opened: e.opened, Incidents: e.Open()}
 	if b := e.blind; b != nil {
 		st := &blindState{Active: b.active, Row: b.row, Figured: b.figured}
 		for _, h := range b.hosts {
@@ -157,6 +220,24 @@ func (e *Engine) snapshot() snapshot {
 		s.Blind = st
 	}
 	return s
+}
+
+func (c *check) state() checkState {
+	return checkState{c.name, c.location, slices.Clone(c.seen[:]), c.last, c.network}
+}
+
+// state returns what a rule knows, without its pairs.
+func (w *watch) state() ruleState {
+	r := ruleState{Name: w.Name, Of: w.of()}
+	for _, t := range w.topics {
+		if t.tripped > 0 && t.figured != 0 {
+			if r.Figured == nil {
+				r.Figured = map[string]int64{}
+			}
+			r.Figured[t.key] = t.figured
+		}
+	}
+	return r
 }
 
 func (p *pair) state(e *Engine, w *watch) (pairState, bool) {

@@ -1,10 +1,15 @@
 package notify
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"strconv"
 	"time"
 )
@@ -36,27 +41,67 @@ func (e *Evaluator) checkpoint(ctx context.Context) {
 }
 
 func (e *Evaluator) saveCheckpoint(ctx context.Context) error {
-	b, err := e.engine.Checkpoint()
+	p := &pieces{ctx: ctx, store: e.store, sum: sha256.New(), generation: "a"}
+	if e.generation == "a" {
+		p.generation = "b"
+	}
+	z, err := gzip.NewWriterLevel(p, gzip.BestSpeed) // of many checks it is megabytes of much the same
 	if err != nil {
 		return err
 	}
-	h := checkpointHead{V: checkpointVersion, Generation: "a", Sum: sum(b), Next: e.next, At: e.at}
-	if e.generation == "a" {
-		h.Generation = "b"
+	if err := errors.Join(e.engine.Checkpoint(z), z.Close(), p.flush()); err != nil {
+		return err
 	}
-	for len(b) > 0 {
-		n := min(len(b), pieceSize)
-		w := Write{Key: []string{keyCheckpoint, h.Generation, strconv.Itoa(h.Pieces)}, Value: b[:n]}
-		if err := e.store.Commit(ctx, w); err != nil {
-			return fmt.Errorf("piece %d of checkpoint %s: %w", h.Pieces, h.Generation, err)
-		}
-		h.Pieces++
-		b = b[n:]
+	h := checkpointHead{
+		V: checkpointVersion, Generation: p.generation, Pieces: p.n, Sum: hex.EncodeToString(p.sum.Sum(nil)), Next: e.next, At: e.at,
 	}
 	if err := e.store.Commit(ctx, Write{Key: []string{keyCheckpoint, "head"}, Value: encode(h)}); err != nil {
 		return fmt.Errorf("head of checkpoint %s: %w", h.Generation, err)
 	}
 	e.generation = h.Generation
+	return nil
+}
+
+// pieces stores what is written to it in records of pieceSize.
+type pieces struct {
+	ctx        context.Context //nolint:containedctx // an io.Writer has no other way to get one
+	store      Store
+	generation string
+	sum        hash.Hash
+	buf        []byte
+	n          int // stored
+}
+
+// Write implements io.Writer.
+func (p *pieces) Write(b []byte) (int, error) {
+	written := len(b)
+	for len(b) > 0 {
+		if p.buf == nil {
+			p.buf = make([]byte, 0, pieceSize)
+		}
+		n := min(len(b), pieceSize-len(p.buf))
+		p.buf = append(p.buf, b[:n]...)
+		b = b[n:]
+		if len(p.buf) == pieceSize {
+			if err := p.flush(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return written, nil
+}
+
+func (p *pieces) flush() error {
+	if len(p.buf) == 0 {
+		return nil
+	}
+	_, _ = p.sum.Write(p.buf) // a hash cannot fail
+	w := Write{Key: []string{keyCheckpoint, p.generation, strconv.Itoa(p.n)}, Value: p.buf}
+	if err := p.store.Commit(p.ctx, w); err != nil {
+		return fmt.Errorf("piece %d of checkpoint %s: %w", p.n, p.generation, err)
+	}
+	p.n++
+	p.buf = nil // the store may keep it
 	return nil
 }
 
@@ -94,7 +139,10 @@ func (e *Evaluator) restore(ctx context.Context) error {
 		e.logger.Error("checkpoint damaged, the whole log is evaluated again", "sum", got, "want", head.Sum)
 		return nil
 	}
-	if err := e.engine.Restore(b); err != nil {
+	if b, err = unzip(b); err == nil {
+		err = e.engine.Restore(b)
+	}
+	if err != nil {
 		return fmt.Errorf("restore the checkpoint before batch %d: %w", head.Next, err)
 	}
 	e.next, e.at, e.checkpointed = head.Next, head.At, head.At
@@ -102,6 +150,18 @@ func (e *Evaluator) restore(ctx context.Context) error {
 	e.position = Position{Seq: head.Next - 1, At: head.At}
 	e.mu.Unlock()
 	return nil
+}
+
+// unzip unpacks a checkpoint. Those of the first version are plain JSON.
+func unzip(b []byte) ([]byte, error) {
+	if !bytes.HasPrefix(b, []byte{0x1f, 0x8b}) { // RFC 1952, section 2.3.1
+		return b, nil
+	}
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
 }
 
 func sum(b []byte) string {

@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"crypto/rand"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ import (
 // Engine is what the rules must do: alerting.Engine.
 type Engine interface {
 	Step(seq uint64, e checks.Entry) []alerting.Change
-	Checkpoint() ([]byte, error)
+	Checkpoint(w io.Writer) error
 	Restore(checkpoint []byte) error
 	Adopt(stored []alerting.Incident) []alerting.Change
 }

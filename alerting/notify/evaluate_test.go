@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -64,7 +65,7 @@ func (r *ruleOfThumb) Step(_ uint64, e checks.Entry) []alerting.Change {
 	return []alerting.Change{{Incident: i}}
 }
 
-func (r *ruleOfThumb) Checkpoint() ([]byte, error) { return json.Marshal(r) }
+func (r *ruleOfThumb) Checkpoint(w io.Writer) error { return json.NewEncoder(w).Encode(r) }
 
 func (r *ruleOfThumb) Restore(b []byte) error {
 	r.restored++
@@ -534,12 +535,23 @@ func TestEvaluatorReconfigureWaits(t *testing.T) {
 	})
 }
 
+// noise returns n letters that cannot be packed to less than 6 bits each.
+func noise(n int) string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	r := rand.New(rand.NewPCG(1, 2))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = letters[r.IntN(len(letters))]
+	}
+	return string(b)
+}
+
 func TestEvaluatorCheckpoints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t0 := time.Unix(6000, 0)
 		log, store := newMemLog(), newMemStore()
 		e := evaluate(t, log, store)
-		e.rules.Padding = strings.Repeat("x", 2*pieceSize)
+		e.rules.Padding = noise(3 * pieceSize) // packs to three quarters
 		for k := range 10 {
 			log.append(entries(t0.Add(time.Duration(k)*20*time.Second), "a-")...)
 		}

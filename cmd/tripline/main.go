@@ -49,7 +49,14 @@ type program struct {
 	hangup         <-chan os.Signal            // asks for a reload
 }
 
+// gcPercent keeps the heap near what lives in it: what a check leaves behind is
+// small, and collecting it more often costs less than 1 % of a check's CPU.
+const gcPercent = 25
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

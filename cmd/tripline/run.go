@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime/debug"
 
 	"github.com/tripline/tripline/internal/journal"
 )
@@ -41,6 +42,7 @@ func (c runCmd) Run(ctx context.Context, p program) error {
 	}
 	m.reloader = &reloader{monitor: m, program: p, flag: c.configFlag, watch: c.Watch}
 	c.greet(p, m, l.Addr())
+	debug.FreeOSMemory() // what reading the config took
 	return errors.Join(m.run(ctx, l), m.journal.Close())
 }
 

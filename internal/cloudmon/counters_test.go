@@ -258,7 +258,7 @@ func TestCountersAreBounded(t *testing.T) {
 func TestCountersStateErrors(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
 		{`{"checks":[{"check":"a","classes":[{"class":"ok","n":-1}]}]}`, `check "a": -1 attempts of class "ok", want 0 or more`},
-		{`{"checks":[{"check":"a","dist":{"n":1,"b":[1]}}]}`, `check "a": latency distribution of 1 is inconsistent`},
+		{`{"checks":[{"check":"a","dist":{"n":2,"b":[1]}}]}`, `check "a": latency distribution of 2 is inconsistent`},
 		{`{"checks":1}`, `cannot unmarshal`},
 	} {
 		if err := json.Unmarshal([]byte(tt.in), NewCounters(Latency{}, nil)); err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -40,13 +40,13 @@ type dist struct {
 	N       int64   `json:"n"`
 	Mean    float64 `json:"mean"`
 	M2      float64 `json:"m2"`
-	Buckets []int64 `json:"b"` // all of them
+	Buckets []int64 `json:"b"` // those above the highest that was ever hit may be missing
 	Since   int64   `json:"since"`
 	Changed int64   `json:"changed"`
 }
 
 func newDist(since int64) *dist {
-	return &dist{Buckets: make([]int64, finiteBuckets+2), Since: since}
+	return &dist{Since: since}
 }
 
 // observe adds v by Welford's method (Knuth, The Art of Computer Programming,
@@ -55,6 +55,9 @@ func (d *dist) observe(v float64, bounds []float64) {
 	i, at := slices.BinarySearch(bounds, v)
 	if at {
 		i++
+	}
+	if i >= len(d.Buckets) {
+		d.Buckets = append(d.Buckets, make([]int64, i+1-len(d.Buckets))...)
 	}
 	d.Buckets[i]++
 	d.N++
@@ -80,5 +83,5 @@ func (d *dist) valid() bool {
 		}
 		sum += n
 	}
-	return len(d.Buckets) == finiteBuckets+2 && sum == d.N && d.M2 >= 0
+	return len(d.Buckets) <= finiteBuckets+2 && sum == d.N && d.M2 >= 0
 }

@@ -35,7 +35,7 @@ func FuzzDistribution(f *testing.F) {
 			before := append([]int64(nil), d.Buckets...)
 			d.observe(v, bounds)
 			for i, n := range d.Buckets {
-				if n == before[i] {
+				if i < len(before) && n == before[i] || i >= len(before) && n == 0 {
 					continue
 				}
 				if i > 0 && v < bounds[i-1] || i < len(bounds) && v >= bounds[i] {

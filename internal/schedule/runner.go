@@ -240,25 +240,27 @@ func (r *Runner) dispatch(ctx context.Context, d due, now reading, out *outbox) 
 // whose fingerprint is the same goes on as it is: its old Check, slots, run in
 // flight and memory. A changed one has its slots from the new Schedule, its
 // run in flight ends as it began. A removed one ends after its run. New and
-// changed ones are run at once if Options.RunAtStart says so.
+// changed ones are run at once if Options.RunAtStart says so. The list belongs
+// to the Runner from then on.
 func (r *Runner) Replace(list []checks.Check, fingerprints map[string]string) {
 	r.mu.Lock()
 	known := r.items
 	r.items, r.order = make(map[string]*item, len(list)), make([]*item, 0, len(list))
 	var kept, fresh, busy []*item
-	for _, c := range list {
+	for k := range list { // by its place: a copy for each check is 3.5 MB for 10,000
+		c := &list[k]
 		if r.items[c.Name] != nil {
 			continue
 		}
 		it, print := known[c.Name], fingerprints[c.Name]
 		switch {
 		case it == nil:
-			it = &item{check: &c, fingerprint: print, started: -1}
+			it = &item{check: c, fingerprint: print, started: -1}
 			fresh = append(fresh, it)
 		case print != "" && print == it.fingerprint && !it.removed:
 			kept = append(kept, it)
 		default:
-			it.check, it.fingerprint, it.removed = &c, print, false
+			it.check, it.fingerprint, it.removed = c, print, false
 			if it.state == idle {
 				fresh = append(fresh, it)
 			} else {

@@ -210,7 +210,7 @@ func newRowView(r row, now time.Time) rowView {
 	}
 	if t := r.track; t != nil {
 		v.Bars, v.Words = t.picture()
-		if g := t.gap; g.To.After(t.last.Slot) {
+		if g := t.gap; g != nil && g.To.After(t.last.Slot) {
 			v.Missed = "no run at " + clock(g.From, now)
 			if g.To.After(g.From) {
 				v.Missed = fmt.Sprintf("no run from %s to %s", clock(g.From, now), clock(g.To, now))

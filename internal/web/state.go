@@ -11,7 +11,7 @@ import (
 	"github.com/tripline/tripline/checks/probe"
 )
 
-// historyLen is how many runs of each check are kept for the page, at 16 bytes.
+// historyLen is how many runs of each check are kept for the page, at 12 bytes.
 const historyLen = 60
 
 // State is what the pages show: the newest result of every check with a short
@@ -35,18 +35,26 @@ type track struct {
 	last    checks.Result
 	since   time.Time // slot of the first result with last's status
 	atLeast bool      // the status may be older: the log was not read that far back
-	gap     checks.Gap
-	cells   [historyLen]cell
-	n       uint64 // cells ever written
+	gap     *checks.Gap // the newest; nil if there was none
+	cells   []cell      // a ring once it is full; it grows with the history
+	n       uint64      // cells ever written
 }
 
 // cell is one run, or one row of slots without runs.
 type cell struct {
-	slot  int64  // Unix milliseconds
-	value uint32 // latency in microseconds; of gaps the number of slots, 0 if unknown
-	mark  mark
-	class uint8
+	second uint32 // of the slot, Unix time
+	milli  uint16 // and its milliseconds
+	mark   mark
+	class  uint8
+	value  uint32 // latency in microseconds; of gaps the number of slots, 0 if unknown
 }
+
+func newCell(slot time.Time, m mark) cell {
+	return cell{second: uint32(slot.Unix()), milli: uint16(slot.Nanosecond() / 1e6), mark: m}
+}
+
+// slot returns the slot in Unix milliseconds.
+func (c cell) slot() int64 { return int64(c.second)*1000 + int64(c.milli) }
 
 // mark is what a cell shows: the four statuses, and slots without a run.
 type mark uint8
@@ -120,24 +128,23 @@ func (s *State) result(r *checks.Result) {
 		t.since, t.atLeast = r.Slot, false
 	}
 	t.last = *r
-	t.add(cell{
-		slot: r.Slot.UnixMilli(), mark: markOf(r.Status), class: s.class(r.Class),
-		value: uint32(min(r.Latency.Microseconds(), 1<<32-1)),
-	})
+	c := newCell(r.Slot, markOf(r.Status))
+	c.class, c.value = s.class(r.Class), uint32(min(r.Latency.Microseconds(), 1<<32-1))
+	t.add(c)
 }
 
 func (s *State) gap(g *checks.Gap) {
-	c := cell{slot: g.From.UnixMilli(), mark: markGap}
+	c := newCell(g.From, markGap)
 	if g.Check != "" {
 		c.value = uint32(min(g.Slots, 1<<32-1))
 		t := s.track(place{g.Check, g.Location})
-		t.gap = *g
+		t.gap = g
 		t.add(c)
 		return
 	}
 	for at, t := range s.tracks { // the number is that of all checks together
 		if at.location == g.Location {
-			t.gap = *g
+			t.gap = g
 			t.add(c)
 		}
 	}
@@ -168,7 +175,14 @@ func (s *State) class(c probe.Class) uint8 {
 }
 
 func (t *track) add(c cell) {
-	t.cells[t.n%historyLen] = c
+	if len(t.cells) < historyLen {
+		if len(t.cells) == cap(t.cells) {
+			t.cells = append(make([]cell, 0, min(max(4, 2*len(t.cells)), historyLen)), t.cells...)
+		}
+		t.cells = append(t.cells, c)
+	} else {
+		t.cells[t.n%historyLen] = c
+	}
 	t.n++
 }
 

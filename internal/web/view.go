@@ -108,7 +108,7 @@ func intervalOf(c checks.Check, now time.Time) time.Duration {
 func (s *State) points(t *track) []point {
 	var ps []point
 	t.history(func(c cell) {
-		p := point{Slot: time.UnixMilli(c.slot).UTC(), Status: c.mark.String()}
+		p := point{Slot: time.UnixMilli(c.slot()).UTC(), Status: c.mark.String()}
 		if c.mark == markGap {
 			p.Slots = c.value
 		} else {

@@ -282,8 +282,8 @@ func TestManyChecksAreFolded(t *testing.T) {
 
 func TestState(t *testing.T) {
 	bubble(t, func(t *testing.T, now time.Time) {
-		if size := unsafe.Sizeof(track{}.cells); size > 1024 {
-			t.Errorf("history of a check takes %d bytes, want at most 1 KiB", size)
+		if size := historyLen * unsafe.Sizeof(cell{}); size > 768 {
+			t.Errorf("history of a check takes %d bytes, want at most 768", size)
 		}
 		s := NewState()
 		list := []checks.Check{check("a", "g"), check("b", "g")}
