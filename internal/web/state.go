@@ -33,8 +33,8 @@ type place struct{ check, location string }
 // track is what is known of one check at one place.
 type track struct {
 	last    checks.Result
-	since   time.Time // slot of the first result with last's status
-	atLeast bool      // the status may be older: the log was not read that far back
+	since   time.Time   // slot of the first result with last's status
+	atLeast bool        // the status may be older: the log was not read that far back
 	gap     *checks.Gap // the newest; nil if there was none
 	cells   []cell      // a ring once it is full; it grows with the history
 	n       uint64      // cells ever written
