@@ -29,6 +29,7 @@ type Check struct {
 	Timeout  time.Duration // of one attempt
 	Confirm  int           // re-probes after a failed attempt, within the slot
 	Endpoint probe.Endpoint
+	Canaries *Canaries // tell its failures from those of the own network; nil: nothing does
 }
 
 // LateAfter returns how long after its slot a run may still start: half the
@@ -67,7 +68,8 @@ type Newness interface {
 // A failed attempt is followed by up to c.Confirm re-probes on fresh
 // connections; the run ends by the interval less 10 %. The verdict is down only
 // if all attempts fail; if a re-probe is good it is degraded and keeps the
-// class of the scheduled attempt. Run never panics.
+// class of the scheduled attempt. A target that does not answer is no verdict
+// while c.Canaries do not answer either: that is unknown. Run never panics.
 func Run(ctx context.Context, c Check, slot time.Time) (Result, func() *probe.Evidence) {
 	return run(ctx, c, slot, nil)
 }
@@ -102,6 +104,10 @@ func run(ctx context.Context, c Check, slot time.Time, n Newness) (Result, func(
 	first := attempt(ctx, c, min(c.Timeout, time.Until(end)))
 	r.fill(first)
 	r.Tally = first.Tally
+	if r.excuse(ctx, c, start, interval) { // re-probes would tell nothing more
+		r.Duration = time.Since(start)
+		return r, nil
+	}
 	evidence := first.Evidence
 	if first.Inquiry == nil || n != nil && !n.New(first.Class, slot) {
 		evidence, _ = r.confirm(ctx, c, end, evidence)
@@ -110,6 +116,9 @@ func run(ctx context.Context, c Check, slot time.Time, n Newness) (Result, func(
 		var later []probe.Outcome
 		evidence, later = r.confirm(ctx, c, end, evidence)
 		evidence = d.into(evidence, later)
+	}
+	if r.Tries > 1 && r.excuse(ctx, c, start, interval) {
+		evidence = nil
 	}
 	r.Duration = time.Since(start)
 	return r, evidence
@@ -151,6 +160,24 @@ func (r *Result) confirm(ctx context.Context, c Check, end time.Time, first func
 		}
 	}
 	return evidence, later
+}
+
+// excuse makes a result that is down unknown if the own network is the likeliest
+// reason, and tells whether it did.
+func (r *Result) excuse(ctx context.Context, c Check, start time.Time, interval time.Duration) bool {
+	if r.Status != probe.Down {
+		return false
+	}
+	class, said := c.Canaries.blame(ctx, r.Class, start, interval)
+	if class == "" {
+		return false
+	}
+	r.fill(probe.Outcome{
+		Class: class, Stage: probe.StageMonitor,
+		Reason: cutText(said+", so this says nothing about the target: "+r.Reason, probe.MaxReason),
+	})
+	r.Tally = nil
+	return true
 }
 
 // minAttempt is the least time that a re-probe is given; with less left none is made.

@@ -225,6 +225,7 @@ func (m *monitor) run(ctx context.Context, l net.Listener) error {
 		part(&views, viewCtx, "cloud monitoring", m.exporter.Run)
 	}
 	part(&views, viewCtx, "reload", m.reloader.run)
+	part(&views, viewCtx, "canaries", m.askCanaries)
 	part(&views, viewCtx, "terminal", m.followConsole)
 	part(&views, viewCtx, "http", func(ctx context.Context) error { return m.server.Serve(ctx, l) })
 
@@ -234,6 +235,19 @@ func (m *monitor) run(ctx context.Context, l net.Listener) error {
 	m.catchUp(viewCtx)
 	stopViews()
 	return errors.Join(err, views.Wait())
+}
+
+// askCanaries says it when the canaries do not answer at the start: one that
+// never does makes every target that does not answer unknown.
+func (m *monitor) askCanaries(ctx context.Context) error {
+	c := m.config().Canaries
+	if c == nil {
+		return nil
+	}
+	if err := c.Ask(ctx); err != nil {
+		m.slog.Warn("while no canary answers, targets that do not answer are unknown and not down", "canaries", c.String(), "err", err)
+	}
+	return nil
 }
 
 // catchUp waits until the rules have seen the end of the log, but not for long.

@@ -59,7 +59,7 @@ func (l *loader) loadCheck(n *yaml.Node, c *Check, env probe.Env, names map[stri
 	}
 	out := checks.Check{
 		Name: c.Name, Kind: kinds[0], Group: cmp.Or(c.Group, c.Name), Labels: l.allLabels(c.Labels),
-		Location: l.cfg.Location, Prober: settings[0],
+		Location: l.cfg.Location, Prober: settings[0], Canaries: l.cfg.Canaries,
 	}
 	mayRepeat := true
 	if len(problems) == 0 {

@@ -25,8 +25,9 @@ import (
 type Config struct {
 	Location    string
 	Environment string
-	Data        Data // with defaults filled in
-	HTTP        HTTP // with defaults filled in
+	Data        Data             // with defaults filled in
+	HTTP        HTTP             // with defaults filled in
+	Canaries    *checks.Canaries // of all checks; nil if none is configured
 	Checks      []checks.Check
 	Rules       []alerting.Rule
 	Subjects    []alerting.Subject // the checks as rules see them, in the order of Checks

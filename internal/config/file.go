@@ -42,6 +42,14 @@ type File struct {
 	HTTP HTTP `yaml:"http,omitempty"`
 	// Defaults apply to all checks that do not say otherwise.
 	Defaults Defaults `yaml:"defaults,omitempty"`
+	// Canaries are hosts that do not fail together with what is watched, as
+	// host:port or as URLs, of which host and port are used: a TCP connection
+	// is all that is wanted of them. They are asked, at most once a second,
+	// when a target does not answer. If none of them answers within 1s either,
+	// the failure is this machine's own network, and the result is unknown. If
+	// only their names cannot be resolved, so are failures to resolve. Have at
+	// least one that is a name and one that is an address. Default none.
+	Canaries []string `yaml:"canaries,omitempty"`
 	// Checks are what is watched, at least one.
 	Checks []Check `yaml:"checks" jsonschema:"required"`
 	// Rules say when people are told. Without rules nobody is.

@@ -18,8 +18,9 @@ func (l *loader) fingerprints() {
 		l.cfg.Fingerprints[c.Name] = fingerprint(struct {
 			Settings *Check
 			Common   string
+			Canaries []string `json:",omitempty"`
 			Attempt  []int64
-		}{&l.file.Checks[i], common, []int64{int64(c.Timeout), int64(c.Confirm), int64(l.seen[i].Interval)}})
+		}{&l.file.Checks[i], common, l.file.Canaries, []int64{int64(c.Timeout), int64(c.Confirm), int64(l.seen[i].Interval)}})
 	}
 	for i := range l.cfg.Notifiers {
 		n := &l.cfg.Notifiers[i]

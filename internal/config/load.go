@@ -18,6 +18,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/tripline/tripline/checks"
 	"github.com/tripline/tripline/checks/probe"
 	"github.com/tripline/tripline/internal/schedule"
 )
@@ -146,6 +147,26 @@ func (l *loader) general() {
 	}
 	l.data()
 	l.listen()
+	l.canaries()
+}
+
+const mostCanaries = 10
+
+// canaries compiles the canaries, which all checks share.
+func (l *loader) canaries() {
+	key, n := l.find(l.root, "canaries")
+	if n == nil || l.bad[n] || len(l.file.Canaries) == 0 {
+		return
+	}
+	if len(l.file.Canaries) > mostCanaries {
+		l.fail(n, "canaries: %d, want at most %d: all are asked at once", len(l.file.Canaries), mostCanaries)
+		return
+	}
+	canaries, problems := checks.NewCanaries(l.cfg.Net, l.file.Canaries)
+	for _, p := range problems {
+		l.problem(n, key, "canaries", "", p)
+	}
+	l.cfg.Canaries = canaries
 }
 
 func (l *loader) data() {

@@ -68,6 +68,9 @@ func (c *Config) Plan(now time.Time) string {
 	title("This process:")
 	line("  page and API", c.HTTP.Listen, c.exposure())
 	line("  data", c.Data.Dir, fmt.Sprintf("results kept for %s, at most %s", c.Data.Keep, c.Data.MaxSize))
+	if c.Canaries != nil {
+		line("  canaries", c.Canaries.String(), "asked when a target does not answer")
+	}
 	if len(c.Warnings) > 0 {
 		title("Warnings:")
 		for _, text := range c.Warnings {
