@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"time"
@@ -33,6 +34,11 @@ type Env struct {
 	Out  io.Writer      // where Log writes
 	Zone *time.Location // of the times that Log writes
 	Log  *slog.Logger   // for what people cannot be told otherwise
+
+	// Command carries out what people want done, such as "acknowledge" with
+	// the arguments incident and author, and returns what to answer them. Nil
+	// means that nobody is heard.
+	Command func(ctx context.Context, name string, args map[string]string) (string, error)
 }
 
 // Settings is what a kind of notifier must do.

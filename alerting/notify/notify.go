@@ -71,10 +71,21 @@ type Receipt struct {
 // again after whatever error, and what it returns is not stored: the receipt of
 // the version stays.
 //
+// A notifier that also hears from people is a Listener.
+//
 // A *PermanentError ends the attempts for this version. A *LaterError names the
 // wait. Any other error is tried again, with Pending set.
 type Notifier interface {
 	Notify(ctx context.Context, now Message, told *Receipt) (Receipt, error)
+}
+
+// Listener is a notifier that also hears from people: what they want done it
+// hands to Env.Command.
+type Listener interface {
+	// Run hears until ctx ends, or until it cannot help to go on.
+	Run(ctx context.Context) error
+	// Trouble says why nobody is heard; "" if all is well.
+	Trouble() string
 }
 
 // PermanentError says that trying again cannot help: the credential or the

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +36,12 @@ type Slack struct {
 	// Mention is put into messages about open pages: <!here>, <!channel>, a
 	// user as <@U0123456789> or a user group as <!subteam^S0123456789>.
 	Mention string `yaml:"mention,omitempty" json:"mention,omitempty"`
+	// AppToken is an app-level token with the scope connections:write, which
+	// starts with xapp-. With it messages about open incidents have buttons,
+	// Acknowledge and Silence 1h, which are heard through Slack's Socket Mode:
+	// no port need be open. Interactivity must be on for the app, and no other
+	// Tripline may use the same one. Default none, and so no buttons.
+	AppToken string `yaml:"app_token,omitempty" json:"app_token,omitempty"`
 	// APIURL is where Slack's API is, if not at https://slack.com/api/.
 	APIURL string `yaml:"api_url,omitempty" json:"api_url,omitempty"`
 }
@@ -52,6 +59,9 @@ func (s *Slack) Validate() []probe.Problem {
 		wrong("token", "is a URL, want a bot token (xoxb-...); incoming webhooks go under slack_webhook")
 	case !strings.HasPrefix(s.Token, "xox") || strings.ContainsAny(s.Token, " \t\r\n"):
 		wrong("token", "is no bot token, want one that starts with xoxb-")
+	}
+	if s.AppToken != "" && (!strings.HasPrefix(s.AppToken, "xapp-") || strings.ContainsAny(s.AppToken, " \t\r\n")) {
+		wrong("app_token", "is no app-level token, want one that starts with xapp-")
 	}
 	if s.Channel == "" {
 		wrong("channel", "is empty, want a channel id such as C0123456789")
@@ -104,7 +114,15 @@ func secretURL(raw string) string {
 // Notifier returns the notifier of settings in which nothing is wrong.
 func (s *Slack) Notifier(env Env) Notifier {
 	n := &slackBot{token: s.Token, channel: s.Channel, mention: s.Mention, log: env.Log}
-	options := []slack.Option{slack.OptionHTTPClient(newHTTPClient())}
+	client := newHTTPClient()
+	options := []slack.Option{slack.OptionHTTPClient(client)}
+	if s.AppToken != "" && env.Command != nil {
+		options = append(options, slack.OptionAppLevelToken(s.AppToken))
+		n.socket = &slackSocket{
+			bot: n, client: client, token: s.AppToken, command: env.Command, log: env.Log,
+			ping: socketPing, pause: socketPause, presses: make(chan press, socketPresses),
+		}
+	}
 	if s.APIURL != "" {
 		options = append(options, slack.OptionAPIURL(strings.TrimSuffix(s.APIURL, "/")+"/"))
 	}
@@ -127,9 +145,33 @@ type slackBot struct {
 	channel string // as configured
 	mention string
 	log     *slog.Logger
+	socket  *slackSocket // nil without an app token
 
 	mu sync.Mutex
 	id string // of the channel; "" until it is known
+}
+
+// Run hears of the buttons that people press, until ctx ends.
+func (s *slackBot) Run(ctx context.Context) error {
+	if s.socket == nil {
+		return nil
+	}
+	return s.socket.run(ctx)
+}
+
+// Trouble implements Listener.
+func (s *slackBot) Trouble() string {
+	trouble, _ := s.socket.state()
+	return trouble
+}
+
+// root is the message of the incident, with buttons if somebody hears of them.
+func (s *slackBot) root(m Message) slackMessage {
+	msg := slackRoot(m, s.mention, time.Now())
+	if b := s.socket.buttons(m); b != nil {
+		msg.Blocks = slices.Insert(msg.Blocks, len(msg.Blocks)-1, b) // above the small print
+	}
+	return msg
 }
 
 // What the metadata of our messages says (https://docs.slack.dev/messaging/message-metadata).
@@ -179,7 +221,7 @@ func (p slackPlace) receipt(i alerting.Incident) Receipt {
 
 // post posts the message of the incident.
 func (s *slackBot) post(ctx context.Context, m Message) (Receipt, error) {
-	at, err := s.send(ctx, s.channel, slackRoot(m, s.mention, time.Now()), m.Incident, slackMeta(m.Incident, slackIsRoot))
+	at, err := s.send(ctx, s.channel, s.root(m), m.Incident, slackMeta(m.Incident, slackIsRoot))
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -240,7 +282,7 @@ func (s *slackBot) again(ctx context.Context, m Message, old slackPlace, told *R
 // Slack does not let us, so that the change must be told loudly.
 func (s *slackBot) update(ctx context.Context, m Message, at slackPlace, attempts int) (editable bool, err error) {
 	// The metadata stays as posted: it says which version the message told.
-	err = s.call("chat.update", at.channel, slackRoot(m, s.mention, time.Now()), m.Incident,
+	err = s.call("chat.update", at.channel, s.root(m), m.Incident,
 		func(content slack.MsgOption) error {
 			_, _, _, err := s.api.UpdateMessageContext(ctx, at.channel, at.ts, content)
 			return err

@@ -76,9 +76,17 @@ func (s *slackBot) explain(err error) error {
 	case errors.Is(err, io.EOF):
 		text = "the connection ended before the answer"
 	default:
-		return transportError(err, s.token)
+		err = transportError(err, s.token)
+		if s.socket != nil {
+			err = transportError(err, s.socket.token)
+		}
+		return err
 	}
-	return &slackError{strings.ReplaceAll(text, s.token, "[redacted]"), err}
+	text = strings.ReplaceAll(text, s.token, "[redacted]")
+	if s.socket != nil {
+		text = strings.ReplaceAll(text, s.socket.token, "[redacted]")
+	}
+	return &slackError{text, err}
 }
 
 // slackAPIError adds to a code of Slack what it says about it and what to do.
@@ -90,7 +98,7 @@ func slackAPIError(e slack.SlackErrorResponse) string {
 	case "channel_not_found":
 		text += ", want the id of a channel that the bot can see (a private one: invite it)"
 	case "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired":
-		text += ", want a valid bot token"
+		text += ", want a valid token"
 	}
 	if e.Needed != "" {
 		text += fmt.Sprintf(", the token needs the scope %.60q", e.Needed)

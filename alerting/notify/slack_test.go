@@ -428,8 +428,8 @@ func TestSlackErrors(t *testing.T) {
 		after time.Duration
 		text  string
 	}{
-		{"invalid_auth", slacktest.Fault{Code: "invalid_auth"}, "permanent", 0, at + "invalid_auth, want a valid bot token"},
-		{"token_revoked", slacktest.Fault{Code: "token_revoked"}, "permanent", 0, at + "token_revoked, want a valid bot token"},
+		{"invalid_auth", slacktest.Fault{Code: "invalid_auth"}, "permanent", 0, at + "invalid_auth, want a valid token"},
+		{"token_revoked", slacktest.Fault{Code: "token_revoked"}, "permanent", 0, at + "token_revoked, want a valid token"},
 		{"channel_not_found", slacktest.Fault{Code: "channel_not_found"}, "permanent", 0, at + "channel_not_found, want the id of a channel that the bot can see (a private one: invite it)"},
 		{"not_in_channel", slacktest.Fault{Code: "not_in_channel"}, "permanent", 0, at + "not_in_channel, invite the bot to the channel (/invite)"},
 		{"is_archived", slacktest.Fault{Code: "is_archived"}, "permanent", 0, at + "is_archived"},

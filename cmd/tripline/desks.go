@@ -22,6 +22,7 @@ type desks struct {
 	store    notify.Store
 	evidence func(ctx context.Context, check string) (*probe.Evidence, error)
 	link     func(alerting.Incident) string
+	command  func(ctx context.Context, name string, args map[string]string) (string, error)
 	out      io.Writer
 	log      *slog.Logger
 
@@ -83,12 +84,21 @@ func (d *desks) replace(list []config.Notifier) {
 func (d *desks) start(n config.Notifier) {
 	ctx, cancel := context.WithCancel(d.ctx)
 	r := &runningDesk{config: n.Fingerprint, cancel: cancel, done: make(chan struct{}), desk: &notify.Desk{
-		Name: n.Name, Notifier: n.Settings.Notifier(notify.Env{Out: d.out, Zone: time.Local, Log: d.log}),
+		Name: n.Name, Notifier: n.Settings.Notifier(notify.Env{Out: d.out, Zone: time.Local, Log: d.log, Command: d.command}),
 		Store: d.store, Log: d.log, Evidence: d.evidence, Link: d.link,
 	}}
 	d.running[n.Name] = r
 	go func() {
 		defer close(r.done)
+		var heard sync.WaitGroup
+		defer heard.Wait()
+		if l, ok := r.desk.Notifier.(notify.Listener); ok {
+			heard.Go(func() {
+				if err := l.Run(ctx); err != nil { // messages are delivered nevertheless
+					d.log.Error("nobody is heard", "notifier", n.Name, "err", err)
+				}
+			})
+		}
 		if err := r.desk.Run(ctx); err != nil {
 			select {
 			case d.failed <- fmt.Errorf("notifier %q: %w", n.Name, err):
@@ -149,17 +159,30 @@ func (d *desks) stats() map[string]notify.Stats {
 	return stats
 }
 
+// deaf tells which notifiers do not hear people, and why.
+func (d *desks) deaf() map[string]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	deaf := map[string]string{}
+	for name, r := range d.running {
+		if l, ok := r.desk.Notifier.(notify.Listener); ok {
+			deaf[name] = l.Trouble()
+		}
+	}
+	return deaf
+}
+
 // failingAfter is how long a notifier may have something to tell before the
 // page calls it failing.
 const failingAfter = 30 * time.Second
 
 // states are the notifiers as the page shows them.
 func (d *desks) states(list []config.Notifier) []web.Notifier {
-	stats := d.stats()
+	stats, deaf := d.stats(), d.deaf()
 	var states []web.Notifier
 	for _, n := range list {
 		s, on := stats[n.Name]
-		w := web.Notifier{Name: n.Name, State: "ok", Waiting: s.Depth, Told: s.LastTold}
+		w := web.Notifier{Name: n.Name, State: "ok", Reason: deaf[n.Name], Waiting: s.Depth, Told: s.LastTold}
 		switch {
 		case !on:
 			w.State, w.Reason = "off", n.Off

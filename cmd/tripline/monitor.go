@@ -140,7 +140,7 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 		return err
 	}
 	m.desks = &desks{
-		store: state{m.journal.State()}, evidence: evidenceStore{m.journal}.newest, link: m.link, out: p.stdout, log: m.slog,
+		store: state{m.journal.State()}, evidence: evidenceStore{m.journal}.newest, link: m.link, command: m.command, out: p.stdout, log: m.slog,
 	}
 	m.console = newConsole(p.stdout)
 	m.health = &health{monitor: m}

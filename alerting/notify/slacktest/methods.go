@@ -23,6 +23,9 @@ func (s *Server) read(r *http.Request, method string) (func(http.ResponseWriter)
 	if method == "webhook" {
 		return func(w http.ResponseWriter) { s.webhook(w, r.URL.Path, body) }, nil
 	}
+	if method == "apps.connections.open" {
+		return func(w http.ResponseWriter) { s.openSocket(w, r) }, nil
+	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
 		return nil, err
@@ -52,6 +55,7 @@ func (s *Server) api(method string, form url.Values) (v map[string]any, code str
 			"parse", "link_names", "unfurl_links", "unfurl_media",
 		},
 		"chat.update":           {"token", "channel", "ts", "text", "blocks", "metadata", "parse", "link_names", "unfurl_links", "unfurl_media"},
+		"chat.postEphemeral":    {"token", "channel", "user", "text", "parse", "link_names"},
 		"conversations.history": {"token", "channel", "limit", "cursor", "oldest", "latest", "inclusive", "include_all_metadata"},
 		"conversations.replies": {"token", "channel", "ts", "limit", "cursor", "oldest", "latest", "inclusive", "include_all_metadata"},
 	}[method]
@@ -69,6 +73,8 @@ func (s *Server) api(method string, form url.Values) (v map[string]any, code str
 		return s.postMessage(form)
 	case "chat.update":
 		return s.update(form)
+	case "chat.postEphemeral":
+		return s.postEphemeral(form)
 	}
 	if s.unreadable != "" {
 		return nil, s.unreadable
@@ -97,6 +103,21 @@ func (s *Server) postMessage(form url.Values) (map[string]any, string) {
 	}
 	s.add(m)
 	return map[string]any{"channel": Channel, "ts": m.TS, "message": wire(*m, true)}, ""
+}
+
+func (s *Server) postEphemeral(form url.Values) (map[string]any, string) {
+	switch {
+	case form.Get("channel") != Channel:
+		return nil, "channel_not_found"
+	case form.Get("user") == "":
+		return nil, "user_not_in_channel"
+	}
+	if code := s.checkContent(form.Get("text"), ""); code != "" {
+		return nil, code
+	}
+	s.ephemerals = append(s.ephemerals, Ephemeral{form.Get("user"), form.Get("text")})
+	s.notify()
+	return map[string]any{"message_ts": "1.000001"}, ""
 }
 
 func (s *Server) update(form url.Values) (map[string]any, string) {

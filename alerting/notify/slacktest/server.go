@@ -76,6 +76,10 @@ type Server struct {
 	mentions   []string
 	unreadable string
 	calls      map[string]int
+	sockets    []*Socket
+	tickets    int
+	mute       bool
+	ephemerals []Ephemeral
 	changed    chan struct{} // closed and replaced with every change
 }
 
@@ -250,6 +254,10 @@ func (s *Server) violation(format string, args ...any) {
 
 // serve answers one request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/link/" {
+		s.serveSocket(w, r)
+		return
+	}
 	method, isAPI := strings.CutPrefix(r.URL.Path, "/api/")
 	if !isAPI {
 		method = "webhook"

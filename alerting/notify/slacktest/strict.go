@@ -20,11 +20,21 @@ type textObject struct {
 
 // block has the fields of the kinds of blocks that are let through.
 type block struct {
-	Type     string       `json:"type"`
-	BlockID  string       `json:"block_id"`
-	Text     *textObject  `json:"text"`
-	Fields   []textObject `json:"fields"`
-	Elements []textObject `json:"elements"`
+	Type     string          `json:"type"`
+	BlockID  string          `json:"block_id"`
+	Text     *textObject     `json:"text"`
+	Fields   []textObject    `json:"fields"`
+	Elements json.RawMessage `json:"elements"`
+}
+
+// buttonElement is a button of a block of actions
+// (https://docs.slack.dev/reference/block-kit/block-elements/button-element).
+type buttonElement struct {
+	Type     string     `json:"type"`
+	ActionID string     `json:"action_id"`
+	Text     textObject `json:"text"`
+	Value    string     `json:"value"`
+	Style    string     `json:"style,omitempty"`
 }
 
 // checkContent returns Slack's word for what is wrong with a message, and notes
@@ -103,16 +113,43 @@ func (s *Server) checkBlock(b block) (size int, err error) {
 			check(f, 2000, "plain_text", "mrkdwn")
 		}
 	case "context":
-		if len(b.Elements) == 0 || len(b.Elements) > 10 || b.Text != nil || b.Fields != nil {
+		var elements []textObject
+		if err := strictly(b.Elements, &elements); err != nil {
+			return 0, err
+		}
+		if len(elements) == 0 || len(elements) > 10 || b.Text != nil || b.Fields != nil {
 			return 0, fmt.Errorf("a context has 1 to 10 elements and nothing else")
 		}
-		for _, e := range b.Elements {
+		for _, e := range elements {
 			check(e, 3000, "plain_text", "mrkdwn")
+		}
+	case "actions":
+		var buttons []buttonElement
+		if err := strictly(b.Elements, &buttons); err != nil {
+			return 0, err
+		}
+		if len(buttons) == 0 || len(buttons) > 25 || b.Text != nil || b.Fields != nil {
+			return 0, fmt.Errorf("actions have 1 to 25 elements and nothing else")
+		}
+		ids := map[string]bool{}
+		for _, e := range buttons {
+			check(e.Text, 75, "plain_text")
+			if e.Type != "button" || e.ActionID == "" || len(e.ActionID) > 255 || ids[e.ActionID] || length(e.Value) > 2000 {
+				return 0, fmt.Errorf("a %s with id %q and a value of %d characters", e.Type, e.ActionID, length(e.Value))
+			}
+			ids[e.ActionID] = true
 		}
 	default:
 		return 0, fmt.Errorf("block of type %q", b.Type)
 	}
 	return size, err
+}
+
+// strictly decodes raw, without unknown fields.
+func strictly(raw json.RawMessage, v any) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
 }
 
 // checkMarkup notes every < > & that is neither escaped nor part of a link, a
