@@ -172,6 +172,9 @@ func (e *Engine) resume(key string, f *Finding) {
 		}
 		if s.tripped {
 			t.tripped++
+			if s.budget != nil {
+				e.connectBudget(w, s)
+			}
 		}
 	}
 }

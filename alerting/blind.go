@@ -263,6 +263,6 @@ func (e *Engine) markBlind(slot int64) *Finding {
 	if k < 0 {
 		return nil
 	}
-	e.mark(i, &i.Findings[k], w, slot)
+	e.mark(i, &i.Findings[k], w, w.severity(), slot)
 	return &i.Findings[k]
 }

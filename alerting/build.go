@@ -74,6 +74,12 @@ func (e *Engine) watch(r Rule, subjects []Subject) {
 		w.kind = kindDown
 	case r.Unknown != nil:
 		w.kind, w.over = kindUnknown, millis(time.Duration(r.Unknown.Over), defaultUnknownOver)
+	case r.SLO != nil:
+		w.kind, w.over = kindSLO, anHour
+	case r.Measure != nil:
+		w.kind, w.over = kindMeasure, millis(time.Duration(r.Measure.Over), time.Minute)
+	case r.Absent != nil:
+		w.kind = kindAbsent
 	default:
 		return
 	}
@@ -105,6 +111,13 @@ func (e *Engine) watch(r Rule, subjects []Subject) {
 		}
 		w.sets[len(w.sets)-1].hi = int32(i) + 1
 		w.pairs[i] = pair{check: m.check, set: int32(len(w.sets)) - 1, shape: w.shapeFor(e.checks[m.check].interval)}
+	}
+	switch w.kind {
+	case kindSLO:
+		w.newBudgets(e.checks)
+	case kindMeasure:
+		w.series = make([]series, len(w.pairs))
+	case kindRate, kindLatency, kindDown, kindUnknown, kindAbsent:
 	}
 	e.watches = append(e.watches, w)
 	if w.kind == kindUnknown && e.blind == nil {

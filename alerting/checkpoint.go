@@ -20,6 +20,7 @@ type snapshot struct {
 	V         int              `json:"v"`
 	Seq       uint64           `json:"seq"`
 	Now       int64            `json:"now,omitempty"`
+	Tick      int64            `json:"tick,omitempty"`
 	Opened    map[string]int64 `json:"opened,omitempty"`
 	Incidents []Incident       `json:"incidents,omitempty"`
 	Checks    []checkState     `json:"checks,omitempty"`
@@ -39,6 +40,7 @@ type ruleState struct {
 	Name    string           `json:"name"`
 	Of      string           `json:"of"` // what the state is about: with another it means nothing
 	Pairs   []pairState      `json:"pairs,omitempty"`
+	Budgets []budgetState    `json:"budgets,omitempty"`
 	Figured map[string]int64 `json:"figured,omitempty"` // by key
 }
 
@@ -47,7 +49,16 @@ type pairState struct {
 	Streak int16        `json:"s,omitempty"`
 	Floor  int64        `json:"f,omitempty"`
 	Window *windowState `json:"w,omitempty"`
+	Series *series      `json:"v,omitempty"`
 	Run    *run         `json:"r,omitempty"`
+}
+
+type budgetState struct {
+	Set   string         `json:"set,omitempty"`
+	Pair  int8           `json:"pair"`
+	Floor int64          `json:"floor,omitempty"`
+	Since int64          `json:"since,omitempty"`
+	Rings []*windowState `json:"rings,omitempty"`
 }
 
 type windowState struct {
@@ -84,7 +95,10 @@ func (e *Engine) write(w *checkpointWriter) error {
 		}
 		rule := &e.watches[k]
 		w.open(rule.state())
-		w.list("pairs", len(rule.pairs), func(p int) (any, bool) { return rule.pairs[p].state(e, rule) })
+		w.list("pairs", len(rule.pairs), func(p int) (any, bool) { return e.pairState(rule, p) })
+		if n := rule.budgets(); n > 0 {
+			w.list("budgets", n, func(n int) (any, bool) { return e.budgetState(rule, n) })
+		}
 		w.raw("}")
 	}
 	w.raw("]}")
@@ -183,7 +197,11 @@ func (w *watch) of() string {
 		return fmt.Sprintf("latency above %s over %s, percentile: %t", w.Latency.Above, over, w.Latency.percentile() > 0)
 	case kindUnknown:
 		return fmt.Sprintf("unknown over %s", over)
-	case kindDown:
+	case kindSLO:
+		return fmt.Sprintf("slo over %s, events: %t, degraded is bad: %t", w.SLO.window(), w.SLO.events(), w.SLO.DegradedIsBad)
+	case kindMeasure:
+		return fmt.Sprintf("%s of %s over %s", w.Measure.stat(), w.Measure.Of, over)
+	case kindDown, kindAbsent:
 	}
 	return w.kind.String()
 }
@@ -198,8 +216,13 @@ func (e *Engine) snapshot() snapshot {
 		w := &e.watches[k]
 		r := w.state()
 		for p := range w.pairs {
-			if st, some := w.pairs[p].state(e, w); some {
+			if st, some := e.pairState(w, p); some {
 				r.Pairs = append(r.Pairs, st)
+			}
+		}
+		for n := range w.budgets() {
+			if st, some := e.budgetState(w, n); some {
+				r.Budgets = append(r.Budgets, st)
 			}
 		}
 		s.Rules = append(s.Rules, r)
@@ -209,7 +232,7 @@ func (e *Engine) snapshot() snapshot {
 
 // head returns a snapshot without checks and rules, which are much.
 func (e *Engine) head() snapshot {
-	s := snapshot{V: CheckpointVersion, Seq: e.seq, Now: e.now, Opened: e.opened, Incidents: e.Open()}
+	s := snapshot{V: CheckpointVersion, Seq: e.seq, Now: e.now, Tick: e.tick, Opened: e.opened, Incidents: e.Open()}
 	if b := e.blind; b != nil {
 		st := &blindState{Active: b.active, Row: b.row, Figured: b.figured}
 		for _, h := range b.hosts {
@@ -240,12 +263,18 @@ func (w *watch) state() ruleState {
 	return r
 }
 
-func (p *pair) state(e *Engine, w *watch) (pairState, bool) {
+// pairState is false if there is nothing to keep of a pair, as budgetState of
+// a set.
+func (e *Engine) pairState(w *watch, n int) (pairState, bool) {
+	p := &w.pairs[n]
 	s := pairState{Check: e.checks[p.check].name, Streak: p.streak, Floor: p.floor, Run: p.run}
 	if p.win.cells != nil {
 		s.Window = p.win.state(w.shape(p))
 	}
-	return s, s.Streak != 0 || s.Floor != 0 || s.Window != nil || s.Run != nil
+	if w.kind == kindMeasure && len(w.series[n].Points) > 0 {
+		s.Series = &w.series[n]
+	}
+	return s, s.Series != nil || s.Streak != 0 || s.Floor != 0 || s.Window != nil || s.Run != nil
 }
 
 func (w *window) state(g *geometry) *windowState {
@@ -267,7 +296,7 @@ func (w *window) restore(g *geometry, s *windowState) {
 	for _, c := range s.Cells {
 		n += int64(c[0])
 	}
-	if s.Width < 1 || n > mostRanked || s.Last < 0 || s.Last > math.MaxInt64/2 {
+	if s.Width < 1 || n > max(mostRanked, int64(g.n)) || s.Last < 0 || s.Last > math.MaxInt64/2 {
 		return // not what state writes
 	}
 	same := s.Width == g.width && n <= int64(g.n)

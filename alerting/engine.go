@@ -25,6 +25,7 @@ type Engine struct {
 	restored  uint64               // entries up to this one are in the checkpoint
 	now       int64                // time of the newest entry
 	touched   []touch              // incidents that this step concerns
+	tick      int64                // time of the newest tick
 	scratch   []uint32
 }
 
@@ -52,9 +53,14 @@ const (
 	kindLatency
 	kindDown
 	kindUnknown
+	kindSLO
+	kindMeasure
+	kindAbsent
 )
 
-func (k kind) String() string { return [...]string{"rate", "latency", "down", "unknown"}[k] }
+func (k kind) String() string {
+	return [...]string{"rate", "latency", "down", "unknown", "slo", "measure", "absent"}[k]
+}
 
 // watch is a rule with what it has seen. Its pairs are in the order of their
 // topics, sets and names, so each topic and each set is a piece of the slice.
@@ -65,6 +71,7 @@ type watch struct {
 	recover int16
 	shapes  []geometry // of the windows over checks of different intervals
 	pairs   []pair
+	series  []series // of a measure rule, one for each pair
 	sets    []set
 	topics  []topic
 }
@@ -74,7 +81,7 @@ type pair struct {
 	check, set int32
 	streak     int16  // good results in a row; below 0: bad ones
 	shape      uint16 // of win, index in watch.shapes
-	floor      int64  // slots up to this one no longer count
+	floor      int64  // slots up to this one no longer count; of an absent rule the newest with a result
 	win        window
 	run        *run // nil while nothing is bad
 }
@@ -84,7 +91,8 @@ type set struct {
 	topic   int32
 	lo, hi  int32 // its pairs
 	tripped bool
-	pending int32 // checks that fed it and have not recovered
+	pending int32   // checks that fed it and have not recovered
+	budget  *budget // of an SLO
 }
 
 // topic is what a finding is about: a rule and an incident's key. Its finding
@@ -113,6 +121,8 @@ func (e *Engine) Step(seq uint64, entry checks.Entry) []Change {
 		e.stepResult(entry.Result)
 	case entry.Gap != nil:
 		e.stepGap(entry.Gap)
+	case entry.Tick != nil:
+		e.stepTick(entry.Tick)
 	}
 	return e.changes()
 }
@@ -153,8 +163,13 @@ func (e *Engine) stepResult(r *checks.Result) {
 		e.see(c, r, slot, order != late && r.Status != probe.Unknown)
 	}
 	for _, ref := range c.refs {
-		w := &e.watches[ref.watch]
-		e.take(w, &w.pairs[ref.pair], c, w.judge(c, r), order != late)
+		if w := &e.watches[ref.watch]; !e.excluded(w, c, slot) {
+			s := w.judge(c, r)
+			if w.kind == kindMeasure {
+				w.measure(&w.series[ref.pair], c, &s)
+			}
+			e.take(w, &w.pairs[ref.pair], c, s, order != late)
+		}
 	}
 }
 
@@ -194,6 +209,12 @@ func (e *Engine) stepBack(c *check, slot int64) {
 		w := &e.watches[ref.watch]
 		p := &w.pairs[ref.pair]
 		p.floor = min(p.floor, slot-1)
+		if b := w.sets[p.set].budget; b != nil {
+			b.stepBack(slot)
+		}
+		if w.kind == kindMeasure {
+			w.series[ref.pair].stepBack(slot)
+		}
 		if p.win.cells != nil {
 			if k := floorDiv(slot, w.shape(p).width); p.win.last >= k {
 				p.win.move(k - 1 - p.win.last)

@@ -56,7 +56,7 @@ func (e *Engine) figure(w *watch, topic int32, slot int64) {
 		return
 	}
 	f := &i.Findings[k]
-	e.mark(i, f, w, slot)
+	e.mark(i, f, w, w.level(t), slot)
 	if w.cost(t) > mostCost && slot >= t.figured && slot < t.figured+max(w.over/mostExact, 1000) {
 		return
 	}
@@ -75,10 +75,10 @@ func (w *watch) cost(t *topic) int {
 }
 
 // mark notes a bad slot.
-func (e *Engine) mark(i *Incident, f *Finding, w *watch, slot int64) {
+func (e *Engine) mark(i *Incident, f *Finding, w *watch, level Severity, slot int64) {
 	f.LastBad = later(f.LastBad, at(slot))
 	i.LastBad = later(i.LastBad, f.LastBad)
-	f.Severity, f.Runbook = w.severity(), w.Runbook
+	f.Severity, f.Runbook = level, w.Runbook
 	if f.Severity == Page && i.Severity != Page {
 		if i.Severity = Page; i.Version > 0 {
 			e.touch(i).worse = true
@@ -141,6 +141,12 @@ func (e *Engine) count(w *watch, t *topic, f *Finding, slot int64) {
 	case kindDown:
 		f.Figure, f.Threshold, f.Unit = float64(row), float64(max(1, w.Down.Slots)), "slots"
 		f.Bad, f.Total, f.Confirmed = len(f.Checks)+f.More, int(w.sets[t.hi-1].hi-w.sets[t.lo].lo), 0
+	case kindSLO:
+		e.countBudget(w, t, f, slot)
+	case kindMeasure:
+		e.countMeasure(w, t, f, slot)
+	case kindAbsent:
+		e.countAbsent(w, t, f)
 	}
 }
 
@@ -183,6 +189,14 @@ func (e *Engine) settle(w *watch, topic int32, slot int64) {
 	why := plural(int(w.recover), "good result") + " in a row"
 	if w.kind == kindLatency {
 		why = plural(int(w.recover), "result") + " in a row within the limit"
+	}
+	switch w.kind {
+	case kindSLO:
+		why = "it burns no faster than the limit any more"
+	case kindMeasure:
+		why = plural(int(w.recover), "value") + " in a row within the limit"
+	case kindAbsent:
+		why = plural(int(w.recover), "result") + " again"
 	}
 	e.clear(w.topics[topic].key, w.Name, w.kind.String(), slot, why)
 }

@@ -42,10 +42,17 @@ func (e *Engine) stepGap(g *checks.Gap) {
 func (e *Engine) miss(c *check, from, to int64, reason string) {
 	for _, ref := range c.refs {
 		w := &e.watches[ref.watch]
-		if w.kind == kindDown {
-			continue
-		}
 		p := &w.pairs[ref.pair]
+		switch w.kind {
+		case kindDown, kindMeasure, kindAbsent:
+			continue
+		case kindSLO:
+			if !e.excluded(w, c, from) || !e.excluded(w, c, to) {
+				w.sets[p.set].budget.miss(c.interval, from, to)
+			}
+			continue
+		case kindRate, kindLatency, kindUnknown:
+		}
 		g := w.shape(p)
 		first := max(from, p.floor+1, to-g.over+1)
 		slot := from + (first-from+c.interval-1)/c.interval*c.interval

@@ -61,7 +61,7 @@ func (i Incident) Outage() time.Duration { return i.LastBad.Sub(i.Since) }
 // which threshold, and the counts behind it.
 type Finding struct {
 	Rule      string      `json:"rule"`
-	Kind      string      `json:"kind"` // rate, latency, down, unknown, ...
+	Kind      string      `json:"kind"` // rate, latency, down, unknown, blind, slo, measure, absent
 	Severity  Severity    `json:"severity"`
 	Checks    []string    `json:"checks"` // that fed it, sorted, at most 50
 	More      int         `json:"more,omitempty"`
@@ -69,7 +69,7 @@ type Finding struct {
 	Reason    string      `json:"reason,omitempty"` // of the newest bad result
 	Figure    float64     `json:"figure"`           // what was measured: a share 0..1, seconds, or a count
 	Threshold float64     `json:"threshold"`        // in the same unit
-	Unit      string      `json:"unit"`             // "share", "s", "slots", "hosts"
+	Unit      string      `json:"unit"`             // "share", "s", "slots", "hosts", "burn", that of a recorded number
 	Bad       int         `json:"bad"`
 	Total     int         `json:"total"`               // attempts that are not unknown
 	Confirmed int         `json:"confirmed,omitempty"` // slots since Since with the verdict down, beside the raw rate
@@ -78,7 +78,8 @@ type Finding struct {
 	LastBad   time.Time   `json:"last_bad"`
 	Cleared   time.Time   `json:"cleared,omitzero"` // zero while it holds
 	ClearedBy string      `json:"cleared_by,omitempty"`
-	Text      string      `json:"text"` // one line for people: the sentence of this finding
+	Text      string      `json:"text"`             // one line for people: the sentence of this finding
+	Budget    *Budget     `json:"budget,omitempty"` // of an SLO; never changed once made
 	Runbook   string      `json:"runbook,omitempty"`
 }
 

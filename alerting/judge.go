@@ -49,7 +49,10 @@ func (w *watch) judge(c *check, r *checks.Result) sample {
 	case w.kind == kindLatency:
 		w.judgeLatency(&s, r)
 		return s
-	case r.Status == probe.Down, r.Status == probe.Degraded && w.kind == kindRate && w.Rate.DegradedIsBad:
+	case w.kind == kindMeasure, w.kind == kindAbsent: // see measure
+		s.verdict = good
+		return s
+	case r.Status == probe.Down, r.Status == probe.Degraded && w.degradedIsBad():
 		s.verdict = bad
 	default:
 		s.verdict = good
@@ -63,6 +66,16 @@ func (w *watch) judge(c *check, r *checks.Result) sample {
 		s.count.unknown = 1
 	}
 	return s
+}
+
+// degradedIsBad tells whether degraded results count as down.
+func (w *watch) degradedIsBad() bool {
+	return w.kind == kindRate && w.Rate.DegradedIsBad || w.kind == kindSLO && w.SLO.DegradedIsBad
+}
+
+// excluded tells whether the rule leaves out what a check came to at a slot.
+func (e *Engine) excluded(w *watch, c *check, slot int64) bool {
+	return w.kind == kindSLO && w.SLO.ExcludeMaintenance && e.maintained(c, slot)
 }
 
 // ofAttempts tells whether the rule counts attempts; the others count results.

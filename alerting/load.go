@@ -8,7 +8,7 @@ import (
 
 // load takes over what a snapshot says about the rules and checks that e has.
 func (e *Engine) load(s snapshot) {
-	e.seq, e.now = s.Seq, s.Now
+	e.seq, e.now, e.tick = s.Seq, s.Now, s.Tick
 	maps.Copy(e.opened, s.Opened)
 	for _, i := range s.Incidents {
 		if i.Open() {
@@ -34,13 +34,18 @@ func (e *Engine) load(s snapshot) {
 		}
 		w := &e.watches[k]
 		for _, st := range r.Pairs {
-			if p := e.pair(k, st.Check); p != nil && known[st.Check] {
+			if i := e.pair(k, st.Check); i >= 0 && known[st.Check] {
+				p := &w.pairs[i]
 				p.streak, p.floor, p.run = st.Streak, st.Floor, st.Run
+				if w.kind == kindMeasure {
+					w.series[i] = st.Series.restore(w.shape(p))
+				}
 				if st.Window != nil {
 					p.win.restore(w.shape(p), st.Window)
 				}
 			}
 		}
+		e.loadBudgets(w, r.Budgets)
 		for t := range w.topics {
 			w.topics[t].figured = r.Figured[w.topics[t].key]
 		}
@@ -51,18 +56,19 @@ func (e *Engine) load(s snapshot) {
 	}
 }
 
-// pair returns what rule number k knows of a check, nil if it does not select it.
-func (e *Engine) pair(k int, name string) *pair {
+// pair returns where rule number k keeps what it knows of a check, -1 if it
+// does not select it.
+func (e *Engine) pair(k int, name string) int32 {
 	i, ok := e.index[name]
 	if !ok {
-		return nil
+		return -1
 	}
 	for _, ref := range e.checks[i].refs {
 		if int(ref.watch) == k {
-			return &e.watches[k].pairs[ref.pair]
+			return ref.pair
 		}
 	}
-	return nil
+	return -1
 }
 
 // connect makes the sets and topics agree with the pairs and the incidents.
@@ -91,6 +97,9 @@ func (e *Engine) connect() {
 			}
 			if s.tripped {
 				w.topics[s.topic].tripped++
+			}
+			if s.budget != nil {
+				e.connectBudget(w, s)
 			}
 		}
 	}

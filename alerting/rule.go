@@ -8,7 +8,7 @@ import (
 )
 
 // Rule says when people are told: which checks it looks at, and exactly one of
-// rate, latency, down and unknown.
+// rate, latency, down, unknown, slo, measure and absent.
 type Rule struct {
 	// Name identifies the rule, in messages and in its state: a renamed rule
 	// is a new one.
@@ -16,7 +16,8 @@ type Rule struct {
 	// Select says which checks the rule looks at. Default all.
 	Select Select `yaml:"select,omitempty" json:"select,omitzero"`
 	// Severity is page (wake somebody up) or ticket (look at it tomorrow).
-	// Default ticket.
+	// Default ticket. An slo has none of its own: its fast windows page, its
+	// slow ones make a ticket.
 	Severity Severity `yaml:"severity,omitempty" json:"severity,omitempty" jsonschema:"enum=page,enum=ticket"`
 	// By says over what the figure is computed: check (each check by itself),
 	// group (the checks of each group together) or all (all selected checks
@@ -24,7 +25,7 @@ type Rule struct {
 	// the name of the rule. Default group, and check for unknown.
 	By string `yaml:"by,omitempty" json:"by,omitempty" jsonschema:"enum=check,enum=group,enum=all"`
 	// RecoverAfter is how many good results in a row each check that fed a
-	// finding must have before the finding clears. Default 3.
+	// finding must have before the finding clears. Default 3, for absent 1.
 	RecoverAfter int `yaml:"recover_after,omitempty" json:"recover_after,omitempty"`
 	// Runbook is a URL that says what to do. It is part of every message.
 	Runbook string `yaml:"runbook,omitempty" json:"runbook,omitempty"`
@@ -38,6 +39,12 @@ type Rule struct {
 	// Unknown looks at whether the monitor itself can see. Its findings are
 	// about the monitor, not the targets: they gather in the incident "monitor".
 	Unknown *UnknownRule `yaml:"unknown,omitempty" json:"unknown,omitempty"`
+	// SLO looks at how fast an error budget is spent.
+	SLO *SLO `yaml:"slo,omitempty" json:"slo,omitempty"`
+	// Measure looks at a number that checks record.
+	Measure *Measure `yaml:"measure,omitempty" json:"measure,omitempty"`
+	// Absent looks at how long nothing has been known of a check.
+	Absent *AbsentRule `yaml:"absent,omitempty" json:"absent,omitempty"`
 }
 
 // Select says which checks a rule looks at: those that everything that is
@@ -129,6 +136,71 @@ type UnknownRule struct {
 	BlindShare *Share `yaml:"blind_share,omitempty" json:"blind_share,omitempty"`
 }
 
+// SLO looks at how fast an error budget is spent, in several windows at once
+// (The Site Reliability Workbook, chapter 5). Over 30 days it pages when the
+// budget burns 14.4 times too fast for 1h and the last 5m, or 6 times for 6h
+// and the last 30m, and makes a ticket when it burns 3 times too fast for 1d
+// and the last 2h, or at all too fast for 3d and the last 6h. Over another
+// window the rates are such that the same shares of the budget are spent (2 %,
+// 5 %, 10 %, 10 %), at least 1.
+//
+// Besides, at least 3 samples must be bad in the long window and 2 in the
+// short one, in different minutes: a single lost packet alerts nobody. While
+// it pages it makes no ticket. It clears when the short windows are within the
+// limit again, and what was bad so far makes no other finding.
+//
+// Only what is confirmed to be down is bad. Unknown and missing samples are
+// neither bad nor good, but they were expected: they are part of the whole.
+type SLO struct {
+	// Objective is the share of the window that must be good, such as 99.9%.
+	Objective Share `yaml:"objective" json:"objective" jsonschema:"required"`
+	// Window is what the objective is about, from 3d to 31d. It slides.
+	// Default 30d.
+	Window probe.Duration `yaml:"window,omitempty" json:"window,omitempty"`
+	// Budgeting says what a sample is. slices: a minute, from full minute to
+	// full minute, in which there was a result of the selected checks; it is
+	// bad if one of them was down, and good if one was known and none down.
+	// events: each result by itself. Default slices.
+	Budgeting string `yaml:"budgeting,omitempty" json:"budgeting,omitempty" jsonschema:"enum=slices,enum=events"`
+	// DegradedIsBad counts degraded results as bad, too.
+	DegradedIsBad bool `yaml:"degraded_is_bad,omitempty" json:"degraded_is_bad,omitempty"`
+	// ExcludeMaintenance leaves out results in maintenance windows: they are
+	// neither bad nor expected.
+	ExcludeMaintenance bool `yaml:"exclude_maintenance,omitempty" json:"exclude_maintenance,omitempty"`
+}
+
+// Measure looks at a number that checks record, of each check by itself.
+// Results without it say nothing.
+type Measure struct {
+	// Of is the name of the number: one that a health check records, or
+	// certificate_days_left, certificate_lifetime_left (100% when the
+	// certificate is new, 0% when it ends), ping_rtt (in seconds).
+	Of string `yaml:"of" json:"of" jsonschema:"required"`
+	// Above is the number that must be exceeded, such as 1000 or 80%. One of
+	// above and below is needed.
+	Above *Number `yaml:"above,omitempty" json:"above,omitempty"`
+	// Below is the number that it must be under.
+	Below *Number `yaml:"below,omitempty" json:"below,omitempty"`
+	// Over is the length of the window, of all but last. It slides, and is
+	// exact while it holds at most 60 slots; longer ones move in steps of a
+	// 60th.
+	Over probe.Duration `yaml:"over,omitempty" json:"over,omitempty"`
+	// Stat is what is compared: last, or mean, min or max of the window.
+	// Default last, and mean if there is a window.
+	Stat string `yaml:"stat,omitempty" json:"stat,omitempty" jsonschema:"enum=last,enum=mean,enum=min,enum=max"`
+	// MinSamples is how many values the window must hold. Default 3, or less
+	// where the window holds less.
+	MinSamples int `yaml:"min_samples,omitempty" json:"min_samples,omitempty"`
+}
+
+// AbsentRule looks at how long nothing has been known of a check: all its
+// results are unknown, or missing, or there are none. Time in which the monitor
+// itself did not run does not count.
+type AbsentRule struct {
+	// For is how long. It must be longer than the check ever pauses.
+	For probe.Duration `yaml:"for" json:"for" jsonschema:"required"`
+}
+
 // Subject is what rules must know of a check.
 type Subject struct {
 	Name, Kind string
@@ -138,7 +210,9 @@ type Subject struct {
 	Labels     map[string]string
 	WebSocket  bool          // decides what counts as a connection failure
 	Interval   time.Duration // the least time between two slots
+	Longest    time.Duration // the most time between two slots; 0: as Interval
 	Attempts   int           // scheduled attempts in one run; 0 means 1
+	Measures   []string      // numbers that its results record
 }
 
 func (s Subject) group() string { return cmp.Or(s.Group, s.Name) }
@@ -163,8 +237,11 @@ func (r *Rule) by() string {
 func (r *Rule) severity() Severity { return cmp.Or(r.Severity, Ticket) }
 
 func (r *Rule) recoverAfter() int {
-	if r.RecoverAfter <= 0 {
-		return 3
+	switch {
+	case r.RecoverAfter > 0:
+		return r.RecoverAfter
+	case r.Absent != nil:
+		return 1
 	}
-	return r.RecoverAfter
+	return 3
 }

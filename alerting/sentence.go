@@ -45,8 +45,9 @@ func (w *watch) sentence(f *Finding) string {
 	case kindUnknown:
 		return fmt.Sprintf("unknown %d of %s (%s) in %s, limit %s", f.Bad, plural(f.Total, "result"), Share(f.Figure),
 			probe.Duration(time.Duration(w.over)*time.Millisecond), Share(f.Threshold))
+	case kindSLO, kindMeasure, kindAbsent: // made with the figure
 	}
-	return ""
+	return f.Text
 }
 
 func plural(n int, noun string) string {

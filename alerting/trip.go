@@ -11,8 +11,12 @@ func (e *Engine) take(w *watch, p *pair, c *check, s sample, newest bool) {
 	if s.slot <= p.floor {
 		return
 	}
-	if s.count != (cell{}) && w.kind != kindDown &&
-		!p.win.add(w.shape(p), s.slot, s.count, s.latency, newest) {
+	switch {
+	case w.kind == kindAbsent:
+		w.seen(p, &s)
+	case s.count == (cell{}), w.kind == kindDown, w.kind == kindMeasure:
+	case w.kind == kindSLO && !e.spend(w, p, s, newest),
+		w.kind != kindSLO && !p.win.add(w.shape(p), s.slot, s.count, s.latency, newest):
 		return
 	}
 	switch s.verdict {
@@ -74,6 +78,9 @@ func (e *Engine) bad(w *watch, p *pair, c *check, s sample) {
 	p.run.note(w, c, s)
 	switch {
 	case t.tripped:
+		if w.kind == kindSLO {
+			w.faster(t.budget, s.slot)
+		}
 		if w.feeds(p) {
 			w.feed(p)
 		}
@@ -143,8 +150,10 @@ func (e *Engine) judgeFigure(w *watch, p *pair, s sample) {
 // trips tells whether the figure of t exceeds its limit at the time now.
 func (w *watch) trips(t *set, now int64) bool {
 	switch w.kind {
-	case kindDown:
+	case kindDown, kindMeasure, kindAbsent:
 		return true // each check by itself: see feeds
+	case kindSLO:
+		return w.burning(t.budget, now) >= 0
 	case kindLatency:
 		n, slower, total := w.latency(t.lo, t.hi, now)
 		return n >= w.Latency.least(w.slots(t)) && w.Latency.exceeds(n, slower, total)
@@ -177,6 +186,9 @@ func (w *watch) sum(lo, hi int32, now int64) (x counts) {
 // trip makes a finding of t, or adds t to one.
 func (e *Engine) trip(w *watch, t *set, slot int64) {
 	t.tripped, t.pending = true, 0
+	if w.kind == kindSLO {
+		w.faster(t.budget, slot)
+	}
 	for i := t.lo; i < t.hi; i++ {
 		if p := &w.pairs[i]; p.run != nil && w.feeds(p) {
 			w.feed(p)
@@ -193,7 +205,7 @@ func (e *Engine) clearIfRecovered(w *watch, p *pair, slot int64) {
 	if !t.tripped || t.pending > 0 || p.streak < w.recover {
 		return
 	}
-	if w.kind == kindLatency && !e.within(w, t, slot) {
+	if w.kind == kindLatency && !e.within(w, t, slot) || w.kind == kindSLO && w.burnsOn(t.budget, slot) {
 		return
 	}
 	if w.kind == kindRate && w.Rate.ClearBelow != nil {
@@ -217,7 +229,7 @@ func (e *Engine) release(w *watch, t *set, now int64) {
 		if fed {
 			p.run = nil
 		}
-		if w.kind == kindLatency {
+		if w.kind == kindLatency || w.kind == kindMeasure {
 			continue
 		}
 		p.win.slide(w.shape(p), now)
@@ -227,6 +239,9 @@ func (e *Engine) release(w *watch, t *set, now int64) {
 				p.win.restart()
 			}
 		}
+	}
+	if t.budget != nil {
+		t.budget.forgive(now)
 	}
 	if t.tripped {
 		t.tripped, t.pending = false, 0

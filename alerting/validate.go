@@ -94,9 +94,21 @@ func (p *problems) kinds(r *Rule, s scope) {
 		set = append(set, "unknown")
 		p.unknown(r.Unknown, s)
 	}
+	if r.SLO != nil {
+		set = append(set, "slo")
+		p.slo(r)
+	}
+	if r.Measure != nil {
+		set = append(set, "measure")
+		p.measure(r.Measure, s)
+	}
+	if r.Absent != nil {
+		set = append(set, "absent")
+		p.absent(r.Absent, s)
+	}
 	switch len(set) {
 	case 0:
-		p.add("", "no kind of rule, want one of rate, latency, down, unknown")
+		p.add("", "no kind of rule, want one of rate, latency, down, unknown, slo, measure, absent")
 	case 1:
 	default:
 		p.add("", "%s at once, want one of them: make a rule of each", strings.Join(set, " and "))

@@ -114,7 +114,7 @@ func measureName(name string) error {
 	if !ok {
 		return fmt.Errorf("%q is no name of a measure, want lower-case letters, digits and _, at most 64", name)
 	}
-	if name == probe.MeasureCertDays {
+	if name == probe.MeasureCertDays || name == probe.MeasureCertLeft {
 		return fmt.Errorf("%q is measured by every check over TLS, want another name", name)
 	}
 	return nil

@@ -120,10 +120,7 @@ func (c *httpCheck) probe(ctx context.Context, judge judge) probe.Outcome {
 		return *failed
 	}
 	defer a.Close()
-	o := probe.Outcome{Class: probe.OK}
-	if days, ok := a.Conn.CertDaysLeft(); ok {
-		o.Measures = map[string]float64{probe.MeasureCertDays: days}
-	}
+	o := probe.Outcome{Class: probe.OK, Measures: a.Conn.CertMeasures()}
 	if !c.status.has(a.StatusCode) {
 		c.refuse(ctx, a, judge, &o)
 	} else {

@@ -31,10 +31,11 @@ type Conn struct {
 	other    *otherFamily
 	broken   string
 
-	tls       *tls.Conn // nil for plain connections
-	chainEnds time.Time // until when the certificates verify
-	certAsked bool      // the server asked for a client certificate
-	certErr   error     // why the server's certificate was not accepted
+	tls       *tls.Conn     // nil for plain connections
+	chainEnds time.Time     // until when the certificates verify
+	certLife  time.Duration // from the beginning to the end of the server's own one
+	certAsked bool          // the server asked for a client certificate
+	certErr   error         // why the server's certificate was not accepted
 
 	raw    net.Conn // below TLS and the proxy
 	stop   func() bool

@@ -63,6 +63,24 @@ func (c *Conn) CertDaysLeft() (float64, bool) {
 	return time.Until(c.chainEnds).Hours() / 24, true
 }
 
+// certLifeLeft returns the same as a share of the certificate's lifetime.
+func (c *Conn) certLifeLeft() float64 {
+	if c.certLife <= 0 {
+		return 0
+	}
+	return min(1, time.Until(c.chainEnds).Hours()/c.certLife.Hours())
+}
+
+// CertMeasures returns what there is to record of the server's certificates;
+// nil if CertDaysLeft is false.
+func (c *Conn) CertMeasures() map[string]float64 {
+	days, ok := c.CertDaysLeft()
+	if !ok {
+		return nil
+	}
+	return map[string]float64{MeasureCertDays: days, MeasureCertLeft: c.certLifeLeft()}
+}
+
 // TLSFacts describes the TLS session; nil for plain connections.
 func (c *Conn) TLSFacts() *TLSFacts {
 	if c.tls == nil {

@@ -25,12 +25,17 @@ type Failure struct {
 	TLS       *TLSFacts
 	First     []byte // first bytes received, raw
 	DaysLeft  float64
-	HasCert   bool // DaysLeft is known
+	LifeLeft  float64 // share of the certificate's lifetime
+	HasCert   bool    // DaysLeft and LifeLeft are known
 }
 
 // MeasureCertDays is the measure that every https and wss probe has: for how
 // many days the server's certificates will still verify. Negative when expired.
 const MeasureCertDays = "certificate_days_left"
+
+// MeasureCertLeft is the same as a share of the lifetime of the server's own
+// certificate, at most 1: how early one is renewed depends on how long it lives.
+const MeasureCertLeft = "certificate_lifetime_left"
 
 // Fail makes a Failure of this connection, with what is known of it.
 //
@@ -51,6 +56,7 @@ func (c *Conn) Fail(class Class, stage Stage, reason string, err error) *Failure
 	}
 	f.TLS = c.TLSFacts()
 	f.DaysLeft, f.HasCert = c.CertDaysLeft()
+	f.LifeLeft = c.certLifeLeft()
 	return f
 }
 
@@ -77,7 +83,7 @@ func (f *Failure) ofProxy(via *Target) *Failure {
 func (f *Failure) Outcome(what string, r *Redactor, evidence func() *Evidence) Outcome {
 	o := Outcome{Class: f.Class, Stage: f.Stage, Reason: r.Line(what + ": " + f.Reason), Phases: f.Phases}
 	if f.HasCert {
-		o.Measures = map[string]float64{MeasureCertDays: f.DaysLeft}
+		o.Measures = map[string]float64{MeasureCertDays: f.DaysLeft, MeasureCertLeft: f.LifeLeft}
 	}
 	if evidence != nil {
 		o.Evidence = func() *Evidence {

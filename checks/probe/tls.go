@@ -122,6 +122,7 @@ func (c *Conn) handshake(ctx context.Context, t *Target) *Failure {
 // crypto/tls every time.
 func (c *Conn) verifyServer(t *Target, s tls.ConnectionState) error {
 	leaf := s.PeerCertificates[0]
+	c.certLife = leaf.NotAfter.Sub(leaf.NotBefore)
 	if t.options.InsecureSkipVerify {
 		c.chainEnds = leaf.NotAfter
 		return nil
@@ -171,7 +172,7 @@ func (c *Conn) tlsClass(t *Target, err error) (Class, string) {
 // certClass names why a certificate was not accepted.
 func (c *Conn) certClass(t *Target, err error) (Class, string) {
 	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
-		c.chainEnds = e.Cert.NotAfter
+		c.chainEnds, c.certLife = e.Cert.NotAfter, e.Cert.NotAfter.Sub(e.Cert.NotBefore)
 		now := time.Now()
 		if now.Before(e.Cert.NotBefore) {
 			return TLSExpired, fmt.Sprintf("the certificate %s is valid only from %s", subject(e.Cert), day(e.Cert.NotBefore))

@@ -133,9 +133,7 @@ func (p *Prober) good(x *exchange, latency time.Duration, evidence func() *probe
 	if o.Class != probe.OK {
 		o.Inquiry = p.inquiry(x, o)
 	}
-	if days, ok := x.conn.CertDaysLeft(); ok {
-		o.Measures = map[string]float64{probe.MeasureCertDays: days}
-	}
+	o.Measures = x.conn.CertMeasures()
 	p.measure(&o, x)
 	class, stage, reason := o.Class, o.Stage, o.Reason
 	o.Evidence = func() *probe.Evidence {
