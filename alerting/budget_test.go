@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tripline/tripline/checks"
-	"github.com/tripline/tripline/checks/probe"
 )
 
 // play steps slots of check "a", one a minute from number n on, and returns

@@ -210,6 +210,24 @@ func (e *Engine) Budgets() []Budget {
 	return list
 }
 
+// Name names what the budget is of, such as "availability · api".
+func (b Budget) Name() string {
+	if b.Check != "" {
+		return b.Rule + " · " + b.Check
+	}
+	return b.Rule + " · " + b.Group
+}
+
+// Text says where the budget stands, such as "99.9 % over 30d: 3 of 43200 bad,
+// 93.06 % of the budget left".
+func (b Budget) Text() string {
+	s := fmt.Sprintf("%s over %s: %d of %d bad, ", percent(b.Objective), b.Window, b.Bad, b.Expected)
+	if b.Unknown > 0 {
+		s += fmt.Sprintf("%d unknown, ", b.Unknown)
+	}
+	return s + b.left()
+}
+
 // figures formats a rate with at most three figures.
 func figures(f float64) string {
 	if f >= 100 {

@@ -98,12 +98,9 @@ func marks(t *testing.T, e *Engine, lines []line) (map[string]string, []Change) 
 	t.Helper()
 	got := map[string][]byte{}
 	var all []Change
-	slot := -1
 	seq := e.Seq()
 	for _, entry := range entries(lines) {
-		if r := entry.Time().Sub(base()); entry.Tick == nil {
-			slot = int(r / time.Minute)
-		}
+		slot := int(entry.Time().Sub(base()) / time.Minute)
 		seq++
 		for _, c := range e.Step(seq, entry) {
 			all = append(all, c)

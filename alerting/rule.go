@@ -174,7 +174,8 @@ type SLO struct {
 type Measure struct {
 	// Of is the name of the number: one that a health check records, or
 	// certificate_days_left, certificate_lifetime_left (100% when the
-	// certificate is new, 0% when it ends), ping_rtt (in seconds).
+	// certificate is new, 0% when it ends), ping_rtt and held_seconds (in
+	// seconds), sessions_ok.
 	Of string `yaml:"of" json:"of" jsonschema:"required"`
 	// Above is the number that must be exceeded, such as 1000 or 80%. One of
 	// above and below is needed.

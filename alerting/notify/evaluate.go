@@ -20,6 +20,7 @@ type Engine interface {
 	Checkpoint(w io.Writer) error
 	Restore(checkpoint []byte) error
 	Adopt(stored []alerting.Incident) []alerting.Change
+	Budgets() []alerting.Budget
 }
 
 // Follower is the log of entries.
@@ -70,11 +71,13 @@ type Evaluator struct {
 	generation   string              // of the newest checkpoint
 	checkpointed time.Time           // entry time of the newest checkpoint
 	tidied       time.Time           // entry time of the last tidying
+	budgeted     time.Time           // the minute of budgets
 	broken       bool                // the engine is ahead of what is committed
 
 	mu        sync.Mutex // guards what is below
 	incidents map[string]alerting.Incident
 	position  Position
+	budgets   []alerting.Budget
 	feeds     map[chan alerting.Incident]bool
 }
 
@@ -224,6 +227,7 @@ func (e *Evaluator) batch(ctx context.Context, seq uint64, entries []checks.Entr
 		}
 		return e.agree(ctx)
 	}
+	e.lookAtBudgets()
 	if e.at.Sub(e.checkpointed).Abs() >= time.Minute {
 		e.checkpoint(ctx)
 	}
@@ -257,6 +261,7 @@ func (e *Evaluator) apply(ctx context.Context, changes []alerting.Change) error 
 		return err
 	}
 	e.checkpoint(ctx)
+	e.setBudgets()
 	return nil
 }
 

@@ -33,6 +33,10 @@ type ruleOfThumb struct {
 
 var _ Engine = (*alerting.Engine)(nil)
 
+func (r *ruleOfThumb) Budgets() []alerting.Budget {
+	return []alerting.Budget{{Rule: "thumb", Bad: len(r.Open)}}
+}
+
 func newRules() *ruleOfThumb {
 	return &ruleOfThumb{Bad: map[string]int{}, Open: map[string]alerting.Incident{}}
 }

@@ -68,6 +68,13 @@ func (m *monitor) self(context.Context) prom.Self {
 	if m.exporter != nil {
 		self.ViewBehind["cloudmon"] = m.exporter.Health().Behind
 	}
+	for _, b := range m.evaluator.Budgets() {
+		burn := make(map[string]float64, len(b.Burns))
+		for _, x := range b.Burns {
+			burn[x.Over.String()] = x.Rate
+		}
+		self.Budgets = append(self.Budgets, prom.Budget{Rule: b.Rule, Group: b.Group, Check: b.Check, Remaining: b.Remaining, Burn: burn})
+	}
 	for name, d := range m.desks.stats() {
 		self.Outbox = append(self.Outbox, prom.Outbox{
 			Name: name, Depth: d.Depth, Oldest: d.Oldest, Told: d.Told, Attempts: d.Attempts, Failures: d.Failures, Dead: len(d.Dead),

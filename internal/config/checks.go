@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -11,6 +12,7 @@ import (
 	"github.com/tripline/tripline/alerting"
 	"github.com/tripline/tripline/checks"
 	"github.com/tripline/tripline/checks/probe"
+	"github.com/tripline/tripline/checks/wsprobe"
 )
 
 func (l *loader) loadChecks() {
@@ -66,15 +68,40 @@ func (l *loader) loadCheck(n *yaml.Node, c *Check, env probe.Env, names map[stri
 		out.Endpoint = settings[0].Endpoint()
 		mayRepeat = out.Endpoint.Repeatable
 	}
-	sched, f, when := l.timing(n, at, what, c, mayRepeat)
+	sched, f, most, when := l.timing(n, at, what, c, mayRepeat)
 	out.Schedule, out.Timeout, out.Confirm = sched, f.timeout, f.confirm
 	sure := len(l.src.wrong) == before && sched != nil
 	l.seen = append(l.seen, seen{sure: sure, Subject: alerting.Subject{
 		Name: out.Name, Kind: out.Kind, Group: out.Group, Host: out.Endpoint.Host, Location: out.Location, Labels: out.Labels,
-		WebSocket: out.Endpoint.WebSocket || !sure, Interval: f.interval, Attempts: attemptsOf(c),
+		WebSocket: out.Endpoint.WebSocket || !sure, Interval: f.interval, Longest: most, Attempts: attemptsOf(c),
+		Measures: measuresOf(c, out.Endpoint.URL, sure),
 	}})
 	l.cfg.Checks = append(l.cfg.Checks, out)
 	l.cfg.when = append(l.cfg.when, when)
+}
+
+// measuresOf names the numbers that results of c record; nil if that is not sure.
+func measuresOf(c *Check, url string, sure bool) []string {
+	if !sure {
+		return nil
+	}
+	list := []string{}
+	if c.Health != nil {
+		list = slices.AppendSeq(list, maps.Keys(c.Health.Record))
+	}
+	if w := c.WebSocket; w != nil {
+		list = append(list, wsprobe.MeasurePing)
+		if w.Sessions > 1 {
+			list = append(list, wsprobe.MeasureSessions)
+		}
+		if w.Hold > 0 {
+			list = append(list, wsprobe.MeasureHeld)
+		}
+	}
+	if scheme, _, _ := strings.Cut(url, ":"); scheme == "https" || scheme == "wss" {
+		list = append(list, probe.MeasureCertDays, probe.MeasureCertLeft)
+	}
+	return list
 }
 
 // attemptsOf is how many scheduled attempts one run of c makes.

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"net/url"
-
 	"go.yaml.in/yaml/v3"
 
 	"github.com/tripline/tripline/internal/cloudmon"
@@ -48,17 +46,7 @@ func (l *loader) estimate() {
 	}
 	planned := make([]cloudmon.Planned, len(l.cfg.Checks))
 	for i, c := range l.cfg.Checks {
-		recorded := 0
-		switch k := l.file.Checks[i].Kinds; {
-		case k.Health != nil:
-			recorded = len(k.Health.Record)
-		case k.WebSocket != nil:
-			recorded = 1 // ping_rtt
-		}
-		if u, err := url.Parse(c.Endpoint.URL); err == nil && (u.Scheme == "https" || u.Scheme == "wss") {
-			recorded++ // certificate_days_left
-		}
-		planned[i] = cloudmon.Planned{Check: c.Name, Group: c.Group, Every: l.seen[i].Interval, Recorded: recorded}
+		planned[i] = cloudmon.Planned{Check: c.Name, Group: c.Group, Every: l.seen[i].Interval, Recorded: len(l.seen[i].Measures)}
 	}
 	l.cfg.cost = cloudmon.Estimate(l.cfg.CloudMonitoring.Config, planned).String()
 }

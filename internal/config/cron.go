@@ -75,20 +75,22 @@ func (s cronSchedule) Next(t time.Time) (next time.Time) {
 // right or wrong whatever the day.
 func reference() time.Time { return time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC) }
 
-// shortest returns the least time between two slots of s, seen over the next
-// hundred of them.
-func shortest(s checks.Schedule) time.Duration {
-	least := time.Duration(0)
+// between returns the least and the most time between two slots of s: seen
+// over the next hundred of them, and those of a week (a check each minute of
+// the working hours pauses at the weekend).
+func between(s checks.Schedule) (least, most time.Duration) {
 	at := s.Next(reference())
-	for range 100 {
+	week := at.AddDate(0, 0, 8)
+	for n := 0; n < 100 || n < 12_000 && at.Before(week); n++ {
 		next := s.Next(at)
 		if next.IsZero() {
 			break
 		}
-		if d := next.Sub(at); least == 0 || d < least {
+		d := next.Sub(at)
+		if most = max(most, d); least == 0 || d < least {
 			least = d
 		}
 		at = next
 	}
-	return least
+	return least, most
 }

@@ -310,6 +310,8 @@ func wanted(t reflect.Type) string {
 		return "a time with its unit, such as 10s or 1h30m"
 	case name == "Share":
 		return "a percentage, such as 5%"
+	case name == "Number":
+		return "a number or a percentage, such as 1000 or 33%"
 	case name == "Size":
 		return "a size with its unit, such as 500MB or 4GiB"
 	}

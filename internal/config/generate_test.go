@@ -197,6 +197,8 @@ func (g *generator) schema(t *testing.T) []byte {
 				return text(`^[0-9]+ ?([kKMGT]i?)?[bB]$`)
 			case reflect.TypeFor[alerting.Share]():
 				return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text(`^[0-9.]+ ?%$`), {Type: "number"}}}
+			case reflect.TypeFor[alerting.Number]():
+				return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text(`^-?[0-9.]+ ?%$`), {Type: "number"}}}
 			case reflect.TypeFor[probe.List]():
 				return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string"}, {Type: "array", Items: &jsonschema.Schema{Type: "string"}}}}
 			}
@@ -344,6 +346,8 @@ func (g *generator) value(t reflect.Type) string {
 	case reflect.Float64:
 		if t == reflect.TypeFor[alerting.Share]() {
 			return "percentage"
+		} else if t == reflect.TypeFor[alerting.Number]() {
+			return "number or percentage"
 		}
 		return "number"
 	case reflect.Bool:

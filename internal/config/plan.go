@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
 	"reflect"
 	"strings"
@@ -38,7 +37,7 @@ func (c *Config) Plan(now time.Time) string {
 	}
 	title("Rules, with the checks they apply to:")
 	for _, r := range c.Rules {
-		line("  "+r.Name, string(cmp.Or(r.Severity, alerting.Ticket)), ruleText(r), c.applies(r))
+		line("  "+r.Name, r.Levels(), ruleText(r), c.applies(r))
 	}
 	if len(c.Rules) == 0 {
 		line("  none")

@@ -78,6 +78,9 @@ func (l *loader) warn() {
 	case on == 0:
 		say("every notifier is off: nobody will be told of anything")
 	}
+	for i := range c.Rules {
+		c.Warnings = append(c.Warnings, c.Rules[i].Warnings(c.Subjects)...)
+	}
 	var uncovered []string
 	for _, s := range c.Subjects {
 		if len(c.Rules) > 0 && !l.covered(s) {

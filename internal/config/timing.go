@@ -41,12 +41,13 @@ func (l *loader) judgeTiming(n *yaml.Node, every, timeout *probe.Duration, confi
 }
 
 // timing decides when a check runs and how long its attempts may take. The
-// schedule is nil when something about it is wrong.
-func (l *loader) timing(n, at *yaml.Node, what string, c *Check, mayRepeat bool) (s checks.Schedule, f fit, when string) {
+// schedule is nil when something about it is wrong; most is the most time
+// between two of its slots.
+func (l *loader) timing(n, at *yaml.Node, what string, c *Check, mayRepeat bool) (s checks.Schedule, f fit, most time.Duration, when string) {
 	good := l.judgeTiming(n, c.Every, c.Timeout, c.Confirm)
-	s, interval, when := l.slots(n, what, c)
+	s, interval, most, when := l.slots(n, what, c)
 	if !good || s == nil || !l.goodDefaults {
-		return nil, f, ""
+		return nil, f, 0, ""
 	}
 	f = fit{interval: interval, confirm: unset}
 	if d := either(c.Timeout, l.file.Defaults.Timeout); d != nil {
@@ -69,30 +70,30 @@ func (l *loader) timing(n, at *yaml.Node, what string, c *Check, mayRepeat bool)
 		}
 		l.fail(at, "%s: %s", what, problem)
 	}
-	return s, f, when
+	return s, f, most, when
 }
 
-// slots returns the schedule of a check, the least time between its slots, and
-// what to call it.
-func (l *loader) slots(n *yaml.Node, what string, c *Check) (checks.Schedule, time.Duration, string) {
+// slots returns the schedule of a check, the least and the most time between
+// its slots, and what to call it.
+func (l *loader) slots(n *yaml.Node, what string, c *Check) (s checks.Schedule, least, most time.Duration, when string) {
 	cron, zone := l.below(n, "cron"), l.below(n, "timezone")
 	switch {
 	case cron == nil && zone != nil:
 		l.fail(zone, "%s: timezone without cron, want both or neither", what)
-		return nil, 0, ""
+		return nil, 0, 0, ""
 	case cron == nil:
 		if _, v := l.find(n, "cron"); v != nil {
-			return nil, 0, ""
+			return nil, 0, 0, ""
 		}
 		every := defaultEvery
 		if d := either(c.Every, l.file.Defaults.Every); d != nil {
 			every = time.Duration(*d)
 		}
-		return schedule.Every(every, c.Name), every, "every " + text(every)
+		return schedule.Every(every, c.Name), every, every, "every " + text(every)
 	case c.Every != nil:
 		key, _ := l.find(n, "every")
 		l.fail(key, "%s: every and cron at once, want one of them", what)
-		return nil, 0, ""
+		return nil, 0, 0, ""
 	}
 	e := l.cron(c.Cron, c.Timezone)
 	if e.err != nil {
@@ -100,19 +101,20 @@ func (l *loader) slots(n *yaml.Node, what string, c *Check) (checks.Schedule, ti
 			cron = zone
 		}
 		l.fail(cron, "%s: %s", what, e.err)
-		return nil, 0, ""
+		return nil, 0, 0, ""
 	}
-	when := "cron " + c.Cron
+	when = "cron " + c.Cron
 	if c.Timezone != "" {
 		when += " " + c.Timezone
 	}
-	return e.schedule, e.interval, when
+	return e.schedule, e.interval, e.longest, when
 }
 
 // cronEntry is a cron schedule that checks share.
 type cronEntry struct {
 	schedule checks.Schedule
 	interval time.Duration // the least between two slots
+	longest  time.Duration // the most
 	err      error
 	zone     bool // err is about the time zone
 }
@@ -128,7 +130,8 @@ func (l *loader) cron(text, zone string) cronEntry {
 	} else if s, err := parseCron(text, loc); err != nil {
 		e.err = err
 	} else {
-		e.schedule, e.interval = s, shortest(s)
+		e.schedule = s
+		e.interval, e.longest = between(s)
 	}
 	l.crons[key] = e
 	return e

@@ -62,6 +62,18 @@ func own() []figure {
 		{"delivery_failures_total", counter, "Attempts that told nobody.", notifier, outbox(func(o Outbox) float64 { return float64(o.Failures) })},
 		{"deliveries_total", counter, "Incident versions that were told.", notifier, outbox(func(o Outbox) float64 { return float64(o.Told) })},
 		{"dead_letters", gauge, "Incident versions that were given up and not told since.", notifier, outbox(func(o Outbox) float64 { return float64(o.Dead) })},
+		{"slo_budget_remaining_ratio", gauge, "Share of an SLO's error budget that is left; below 0 it is overspent. check is empty unless each check has its own.", []string{"rule", "group", "check"}, func(s Self, put func(float64, ...string)) {
+			for _, b := range s.Budgets {
+				put(b.Remaining, b.Rule, b.Group, b.Check)
+			}
+		}},
+		{"slo_burn_rate", gauge, "How fast an SLO's error budget burns, over windows of 1h, 6h, 1d and 3d; at 1 it is spent at the end of the SLO's window.", []string{"rule", "group", "check", "window"}, func(s Self, put func(float64, ...string)) {
+			for _, b := range s.Budgets {
+				for window, rate := range b.Burn {
+					put(rate, b.Rule, b.Group, b.Check, window)
+				}
+			}
+		}},
 		{"disk_free_bytes", gauge, "What may still be written to the disk of the data directory.", nil, one(func(s Self) float64 { return float64(s.DiskFree) })},
 		{"disk_used_bytes", gauge, "What the data directory holds.", nil, one(func(s Self) float64 { return float64(s.DiskUsed) })},
 	}

@@ -35,7 +35,8 @@ type Self struct {
 	Poisoned   int
 	ViewBehind map[string]uint64 // batches of the log that a view has not seen, by view
 
-	Outbox []Outbox
+	Outbox  []Outbox
+	Budgets []Budget
 
 	DiskFree, DiskUsed int64 // bytes
 }
@@ -47,6 +48,13 @@ type Outbox struct {
 	Oldest                   time.Duration // how long the oldest of them has waited
 	Told, Attempts, Failures uint64
 	Dead                     int // given up and not told since
+}
+
+// Budget is where the error budget of one SLO stands.
+type Budget struct {
+	Rule, Group, Check string             // check is empty unless each has its own
+	Remaining          float64            // share of the budget; below 0 it is overspent
+	Burn               map[string]float64 // rate by window, such as 1h
 }
 
 // answerTime bounds one scrape; maxScrapes how many may be under way.

@@ -91,7 +91,8 @@ func TestScrape(t *testing.T) {
 	}
 	self := Self{
 		Version: "1.2.3", SlotsKept: 4, SlotsMissed: 2, ViewBehind: map[string]uint64{"alerting": 3},
-		Outbox: []Outbox{{Name: "slack", Depth: 1, Attempts: 5, Failures: 4, Told: 1, Dead: 1}},
+		Budgets: []Budget{{Rule: "slo", Group: "g", Remaining: -0.5, Burn: map[string]float64{"1h": 14.5, "6h": 3}}},
+		Outbox:  []Outbox{{Name: "slack", Depth: 1, Attempts: 5, Failures: 4, Told: 1, Dead: 1}},
 	}
 	got := scrape(t, New(counters, func(context.Context) Self { return self }, slog.New(slog.DiscardHandler)))
 
@@ -133,6 +134,9 @@ func TestScrape(t *testing.T) {
 		{"tripline_outbox_depth", map[string]string{"notifier": "slack"}, 1},
 		{"tripline_delivery_failures_total", nil, 4},
 		{"tripline_dead_letters", nil, 1},
+		{"tripline_slo_budget_remaining_ratio", map[string]string{"rule": "slo", "group": "g", "check": ""}, -0.5},
+		{"tripline_slo_burn_rate", map[string]string{"window": "1h"}, 14.5},
+		{"tripline_slo_burn_rate", map[string]string{"window": "6h"}, 3},
 		{"tripline_healthy", nil, 0},
 	} {
 		if v := value(tt.name, tt.labels); v != tt.want {

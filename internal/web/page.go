@@ -62,6 +62,7 @@ type pageData struct {
 	Recent    []incidentView
 	Groups    []groupView
 	Folded    bool
+	Budgets   []alerting.Budget
 	Notifiers []notifierView
 	Facts     []Fact
 }
@@ -116,7 +117,7 @@ func (h *Server) page(w http.ResponseWriter, r *http.Request) {
 	h.o.State.view(h.o.checks(), now, func(rows []row, incidents []alerting.Incident) {
 		p = newPage(rows, incidents, r.URL.Query().Has("all"), now)
 	})
-	p.Problems, p.Warnings = h.problems(), h.warnings()
+	p.Problems, p.Warnings, p.Budgets = h.problems(), h.warnings(), worstBudgets(h.budgets())
 	if h.o.Notifiers != nil {
 		for _, n := range h.o.Notifiers() {
 			p.Notifiers = append(p.Notifiers, notifierView{n, n.State == "ok", when(n.Told, now)})

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tripline/tripline/alerting"
 	"github.com/tripline/tripline/checks"
 	"github.com/tripline/tripline/checks/probe"
 )
@@ -37,6 +38,7 @@ type Options struct {
 	Problems  func() []string       // what is wrong with the monitor itself; they make /health answer 503
 	Facts     func() []Fact         // how the monitor itself does
 	Notifiers func() []Notifier
+	Budgets   func() []alerting.Budget // error budgets, in the order of the rules
 	// Evidence returns the newest evidence of a check, nil if there is none.
 	Evidence func(ctx context.Context, check string) (*probe.Evidence, error)
 	Metrics  http.Handler // GET /metrics
@@ -100,6 +102,7 @@ func (h *Server) Handler(exposed bool) http.Handler {
 	inner.HandleFunc("GET /api/checks", h.apiChecks)
 	inner.HandleFunc("GET /api/checks/{name}", h.apiCheck)
 	inner.HandleFunc("GET /api/incidents", h.apiIncidents)
+	inner.HandleFunc("GET /api/budgets", h.apiBudgets)
 	inner.HandleFunc("GET /live", h.serveLive)
 	inner.HandleFunc("GET /style.css", h.static("text/css; charset=utf-8", styleCSS))
 	inner.HandleFunc("GET /page.js", h.static("text/javascript; charset=utf-8", pageJS))

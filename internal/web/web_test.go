@@ -147,6 +147,15 @@ func night(now time.Time) Options {
 		Facts: func() []Fact {
 			return []Fact{{Name: "slots kept", Value: "99.98 %"}, {Name: "worst lateness", Value: "12 s", Bad: true}}
 		},
+		Budgets: func() []alerting.Budget {
+			return []alerting.Budget{
+				{Rule: "availability", Group: "api", Objective: 0.999, Window: probe.Duration(30 * 24 * time.Hour), Expected: 43200, Remaining: 1},
+				{
+					Rule: "availability", Group: "ws", Objective: 0.999, Window: probe.Duration(30 * 24 * time.Hour), Bad: 54, Expected: 43200,
+					Unknown: 3, Remaining: -0.25, Burns: []alerting.Burn{{Over: probe.Duration(time.Hour), Rate: 50}},
+				},
+			}
+		},
 		Notifiers: func() []Notifier {
 			return []Notifier{
 				{Name: "slack", State: "ok", Told: now.Add(-5 * time.Minute)},
@@ -191,6 +200,7 @@ func TestPages(t *testing.T) {
 			{"/api/checks/live%20feed", "check.golden.json"},
 			{"/api/checks", "checks.golden.json"},
 			{"/api/incidents", "incidents.golden.json"},
+			{"/api/budgets", "budgets.golden.json"},
 		} {
 			w := get(h, tt.path)
 			if w.Code != http.StatusOK {
@@ -428,7 +438,7 @@ func TestWhoMaySeeWhat(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			metrics := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 			h := New(Options{State: NewState(), Token: tt.token, Metrics: metrics, Log: slog.New(slog.DiscardHandler)}).Handler(tt.exposed)
-			for _, path := range []string{"/", "/api/checks", "/api/incidents", "/live", "/metrics", "/style.css", "/checks/x", "/nothing", "/health"} {
+			for _, path := range []string{"/", "/api/checks", "/api/incidents", "/api/budgets", "/live", "/metrics", "/style.css", "/checks/x", "/nothing", "/health"} {
 				r := httptest.NewRequest(http.MethodGet, path, nil)
 				if tt.sent != nil {
 					tt.sent(r)
