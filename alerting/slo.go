@@ -91,9 +91,9 @@ type Budget struct {
 	Group     string         `json:"group"`           // the key of its incidents
 	Check     string         `json:"check,omitempty"` // with by: check
 	Objective float64        `json:"objective"`       // 0..1
-	Window    probe.Duration `json:"window"`          // in ns
-	Bad       int            `json:"bad"`             // samples in the window: minutes, or results with budgeting: events
-	Expected  int            `json:"expected"`        // that the window holds, those that are unknown or still to come included
+	Window    probe.Duration `json:"window"`
+	Bad       int            `json:"bad"`      // samples in the window: minutes, or results with budgeting: events
+	Expected  int            `json:"expected"` // that the window holds, those that are unknown or still to come included
 	Unknown   int            `json:"unknown,omitempty"`
 	Remaining float64        `json:"remaining"`        // share of the budget that is left; below 0 it is overspent
 	Burns     []Burn         `json:"burns"`            // the newest first
