@@ -132,6 +132,9 @@ func TestTLSSuccess(t *testing.T) {
 		if days, ok := resp.Conn.CertDaysLeft(); !ok || days < 29.9 || days > 30 {
 			t.Errorf("days left %v %v", days, ok)
 		}
+		if left := resp.Conn.CertMeasures()[MeasureCertLeft]; left < 0.9 || left > 1 {
+			t.Errorf("share of the lifetime left %v", left)
+		}
 		if resp.Conn.Phases.TLS <= 0 || resp.Latency() < resp.Conn.Phases.TLS {
 			t.Errorf("phases %+v, latency %s", resp.Conn.Phases, resp.Latency())
 		}
