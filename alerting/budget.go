@@ -258,7 +258,7 @@ func (e *Engine) loadBudgets(w *watch, list []budgetState) {
 			continue
 		}
 		b.since, b.floor = s.Since, s.Floor
-		if 0 <= s.Pair && int(s.Pair) < len(burnPairs()) {
+		if 0 <= s.Pair && s.Pair < mostPairs {
 			b.pair = s.Pair
 		}
 		for i := range b.rings {

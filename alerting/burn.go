@@ -92,7 +92,7 @@ func (e *Engine) connectBudget(w *watch, s *set) {
 	case !s.tripped:
 		b.pair = -1
 	case b.pair < 0: // the state is lost, the incident is not
-		b.pair = int8(len(burnPairs())) - 1
+		b.pair = mostPairs - 1
 		i := e.incidents[w.topics[s.topic].key]
 		if k := i.index(w.Name, w.kind.String()); i.Findings[k].Severity == Page {
 			b.pair = 0
@@ -181,7 +181,7 @@ func (e *Engine) standing(w *watch, s *set, now int64) Budget {
 		Rule: w.Name, Group: w.topics[s.topic].key, Objective: float64(w.SLO.Objective), Window: probe.Duration(w.SLO.window()),
 		Bad: whole.all, Expected: whole.expected, Unknown: whole.unknown,
 		Remaining: 1 - whole.share(whole.all)/w.SLO.budget(),
-		Burns:     make([]Burn, 0, len(burnPairs())),
+		Burns:     make([]Burn, 0, mostPairs),
 	}
 	if w.by() == byCheck {
 		b.Check = e.checks[w.pairs[s.lo].check].name

@@ -48,37 +48,47 @@ func TestMeasure(t *testing.T) {
 		want []string
 	}{
 		{
-			"the last value", Measure{Of: "connections_active", Above: number(100)},
-			"1 100 101 - ? 5 - 5 200 5 5 5", []string{
+			"the last value",
+			Measure{Of: "connections_active", Above: number(100)},
+			"1 100 101 - ? 5 - 5 200 5 5 5",
+			[]string{
 				"2 opened: connections_active 101, alerts above 100",
 				"11 resolved: connections_active 200, alerts above 100",
 			},
 		},
 		{"too few values", Measure{Of: "connections_active", Above: number(100), Over: 3 * minute}, "500 - ? 0 0 0", nil},
 		{
-			"mean", Measure{Of: "connections_active", Above: number(100), Over: 3 * minute},
-			"0 0 200 101 1 1 1 1", []string{
+			"mean",
+			Measure{Of: "connections_active", Above: number(100), Over: 3 * minute},
+			"0 0 200 101 1 1 1 1",
+			[]string{
 				"3 opened: connections_active mean 100.3333 of 3 values in 3m, alerts above 100",
 				"7 resolved: connections_active mean 100.6667 of 3 values in 3m, alerts above 100",
 			},
 		},
 		{
-			"below for the whole window", Measure{Of: "connections_active", Below: number(10), Over: 3 * minute, Stat: "max"},
-			"9 9 20 9 9 9 9 10 11 12", []string{
+			"below for the whole window",
+			Measure{Of: "connections_active", Below: number(10), Over: 3 * minute, Stat: "max"},
+			"9 9 20 9 9 9 9 10 11 12",
+			[]string{
 				"5 opened: connections_active max 9 of 3 values in 3m, alerts below 10",
 				"9 resolved: connections_active max 9 of 3 values in 3m, alerts below 10",
 			},
 		},
 		{
-			"least", Measure{Of: "connections_active", Below: number(-1), Over: 3 * minute, Stat: "min", MinSamples: 2},
-			"0 -2 0 0 0 0 0", []string{
+			"least",
+			Measure{Of: "connections_active", Below: number(-1), Over: 3 * minute, Stat: "min", MinSamples: 2},
+			"0 -2 0 0 0 0 0",
+			[]string{
 				"1 opened: connections_active min -2 of 2 values in 3m, alerts below -1",
 				"6 resolved: connections_active min -2 of 3 values in 3m, alerts below -1",
 			},
 		},
 		{
-			"a share of the certificate's lifetime", Measure{Of: probe.MeasureCertLeft, Below: number(0.33)},
-			"0.5 0.331 0.3255 1 1 1", []string{
+			"a share of the certificate's lifetime",
+			Measure{Of: probe.MeasureCertLeft, Below: number(0.33)},
+			"0.5 0.331 0.3255 1 1 1",
+			[]string{
 				"2 opened: certificate_lifetime_left 32.55 %, alerts below 33 %",
 				"5 resolved: certificate_lifetime_left 32.55 %, alerts below 33 %",
 			},

@@ -25,10 +25,12 @@ type burnPair struct {
 	percent     time.Duration // of the budget, which the rate spends within long
 }
 
+const mostPairs = 4
+
 // burnPairs are the windows and shares of The Site Reliability Workbook,
 // chapter 5 "Alerting on SLOs", section 6 "Multiwindow, Multi-Burn-Rate
 // Alerts", the fastest first.
-func burnPairs() [4]burnPair {
+func burnPairs() [mostPairs]burnPair {
 	return [...]burnPair{
 		{Page, time.Hour, 5 * time.Minute, 2},
 		{Page, 6 * time.Hour, 30 * time.Minute, 5},
