@@ -63,9 +63,9 @@ func plainPath(text string) []string {
 }
 
 // compileAll compiles a list of expressions.
-func compileAll(n *probe.Network, path string, list probe.List) (all []*jq, problems []probe.Problem) {
+func compileAll(n *probe.Network, path string, list probe.List, vars ...string) (all []*jq, problems []probe.Problem) {
 	for i, text := range list {
-		j, err := compileJQ(n, text)
+		j, err := compileJQ(n, text, vars...)
 		if err != nil {
 			problems = append(problems, probe.Problem{Path: fmt.Sprintf("%s[%d]", path, i), Text: err.Error()})
 		}

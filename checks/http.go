@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,18 +27,22 @@ const (
 // httpSettings are the settings that the HTTP kinds have in common.
 type httpSettings struct {
 	url, method, body string
+	json              probe.JSON // instead of body
 	headers           map[string]string
 	conn              probe.Connection
 	status            probe.List
 	slowerThan        probe.Duration
 	maxBody           int
-	redirects         int // most that are followed; 0 refuses them
+	redirects         int    // most that are followed; 0 refuses them
+	scope             *scope // of templates in url, headers, body and json; nil: they are plain text
 }
 
 // httpCheck is httpSettings, compiled.
 type httpCheck struct {
 	net      *probe.Network
-	request  *probe.Request
+	request  *probe.Request // of an attempt; before there is one, without its values
+	out      *outgoing
+	body     *messageTemplate
 	what     string // for reasons: GET https://x/health
 	status   statusSet
 	slower   time.Duration
@@ -69,33 +74,66 @@ func compileHTTP(env probe.Env, s httpSettings) (*httpCheck, []probe.Problem) {
 	c.status, more = parseStatuses(s.status)
 	problems = append(problems, more...)
 
-	u, err := probe.ResolveURL(env.BaseURL, s.url, "http", "https")
+	body, headers, more := s.content()
+	problems = append(problems, more...)
+	c.body = body
+	c.out, more = compileOutgoing(env, address{url: s.url, headers: headers, conn: s.conn, schemes: []string{"http", "https"}}, s.scope)
+	if problems = append(problems, more...); len(problems) > 0 {
+		return nil, problems
+	}
+	return c.sending(c.out.target, method, c.out.fields, body.text), nil
+}
+
+// content compiles what the body is, and the header fields with its type.
+func (s httpSettings) content() (*messageTemplate, map[string]string, []probe.Problem) {
+	path, text, escape, headers := "body", s.body, (func(string) string)(nil), s.headers
+	if len(s.json) > 0 {
+		if s.body != "" {
+			return nil, headers, []probe.Problem{{Path: "json", Text: "body and json are both set, want one of them"}}
+		}
+		path, text, escape = "json", string(s.json), escapeJSON
+		headers = withDefault(headers, "Content-Type", "application/json")
+	}
+	if s.scope == nil {
+		return &messageTemplate{text: text}, headers, nil
+	}
+	t, err := parseTemplate(text, s.scope.vars, escape)
 	if err != nil {
-		problem("url", "%s", err)
-		return nil, problems
+		return nil, headers, []probe.Problem{{Path: path, Text: err.Error()}}
 	}
-	target, more := env.Net.Target(u, s.conn)
-	problems = append(problems, more...)
-	if target == nil {
-		return nil, problems
+	return t, headers, nil
+}
+
+// withDefault returns headers with one more, unless it is among them.
+func withDefault(headers map[string]string, name, value string) map[string]string {
+	for have := range headers {
+		if strings.EqualFold(have, name) {
+			return headers
+		}
 	}
-	fields, more := env.Net.Fields(target, env.Headers, s.headers)
-	problems = append(problems, more...)
-	if len(problems) > 0 {
-		return nil, problems
+	all := map[string]string{name: value}
+	maps.Copy(all, headers)
+	return all
+}
+
+// sending returns c with the request of an attempt.
+func (c *httpCheck) sending(t *probe.Target, method string, fields []probe.Field, body string) *httpCheck {
+	d := *c
+	d.request = probe.NewRequest(t, method, fields, []byte(body))
+	if c.out.cred != nil {
+		d.request.Secret = c.out.cred.Name()
 	}
-	c.request = probe.NewRequest(target, method, fields, []byte(s.body))
-	c.what = method + " " + env.Net.Redactor().String(target.String())
-	if len(c.what) > 150 {
-		c.what = c.what[:147] + "..."
+	d.what = method + " " + c.net.Redactor().String(t.String())
+	if len(d.what) > 150 {
+		d.what = d.what[:147] + "..."
 	}
-	return c, nil
+	return &d
 }
 
 func (c *httpCheck) endpoint() probe.Endpoint {
 	m := c.request.Method
 	return probe.Endpoint{
-		URL: c.request.Target.String(), Host: c.request.Target.Addr,
+		URL: c.out.shown(), Host: c.out.target.Addr,
 		Repeatable: m == http.MethodGet || m == http.MethodHead,
 	}
 }
@@ -113,8 +151,52 @@ type answer struct {
 // answer is not good: "" if it is.
 type judge func(ctx context.Context, a *answer, o *probe.Outcome) (reason string)
 
-// probe makes one attempt.
+// probe makes one attempt, and a second one if the credential is refused and
+// there is a new one to be had.
 func (c *httpCheck) probe(ctx context.Context, judge judge) probe.Outcome {
+	return c.probeWith(ctx, nil, judge)
+}
+
+// probeWith is probe with the values of a flow.
+func (c *httpCheck) probeWith(ctx context.Context, v *wsprobe.Vars, judge judge) (o probe.Outcome) {
+	if c.out.fixed() && c.body.t == nil {
+		return c.once(ctx, judge)
+	}
+	again := false
+	f := c.out.cred.Use(ctx, func(t probe.Token) (refused bool) {
+		d, err := c.filled(v, t)
+		if err != nil {
+			f := &probe.Failure{Class: probe.BadPayload, Stage: probe.StageFlow, Reason: err.Error()}
+			o = f.Outcome(c.what, c.net.Redactor(), nil)
+			return false
+		}
+		o = d.once(ctx, judge)
+		if refused = wsprobe.Refused(o.Class); refused && again {
+			o = wsprobe.SecondTry(o)
+		}
+		again = true
+		return refused
+	})
+	if f != nil {
+		o = f.Outcome(c.what, c.net.Redactor(), func() *probe.Evidence { return c.evidence(&answer{request: c.request}) })
+	}
+	return o
+}
+
+// filled returns c with the request of an attempt with the values v and t.
+func (c *httpCheck) filled(v *wsprobe.Vars, t probe.Token) (*httpCheck, error) {
+	target, fields, err := c.out.fill(v, t)
+	if err != nil {
+		return nil, err
+	}
+	body, err := c.body.execute(v)
+	if err != nil {
+		return nil, err
+	}
+	return c.sending(target, c.request.Method, fields, body), nil
+}
+
+func (c *httpCheck) once(ctx context.Context, judge judge) probe.Outcome {
 	a, failed := c.ask(ctx)
 	if failed != nil {
 		return *failed

@@ -16,6 +16,8 @@ type Kinds struct {
 	Route *Route `yaml:"route,omitempty" json:"route,omitempty"`
 	// WebSocket opens a WebSocket, uses it and closes it.
 	WebSocket *WebSocket `yaml:"websocket,omitempty" json:"websocket,omitempty"`
+	// Flow goes through several requests and WebSockets that belong together.
+	Flow *Flow `yaml:"flow,omitempty" json:"flow,omitempty"`
 }
 
 // Settings is what a kind of check must do. The settings struct itself is the
@@ -61,5 +63,6 @@ func (k Kinds) each() []kind {
 		{"health", k.Health != nil, k.Health},
 		{"route", k.Route != nil, k.Route},
 		{"websocket", k.WebSocket != nil, k.WebSocket},
+		{"flow", k.Flow != nil, k.Flow},
 	}
 }

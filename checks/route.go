@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/tripline/tripline/checks/probe"
+	"github.com/tripline/tripline/checks/wsprobe"
 )
 
 // Route asks an HTTP route and judges its answer: status, header fields, body.
@@ -24,6 +25,9 @@ type Route struct {
 	Headers map[string]string `yaml:"headers,omitempty" json:"headers,omitempty"`
 	// Body is the request body, sent as it is.
 	Body string `yaml:"body,omitempty" json:"body,omitempty"`
+	// JSON is a request body that is written as YAML and sent as JSON, with that
+	// Content-Type.
+	JSON probe.JSON `yaml:"json,omitempty" json:"json,omitempty"`
 
 	probe.Connection `yaml:",inline"`
 
@@ -64,7 +68,11 @@ type headerCondition struct {
 }
 
 // Validate compiles the settings.
-func (r *Route) Validate(env probe.Env) []probe.Problem {
+func (r *Route) Validate(env probe.Env) []probe.Problem { return r.compile(env, nil) }
+
+// compile is Validate for a step of a flow: s is what its texts may refer to; nil
+// means that they are plain.
+func (r *Route) compile(env probe.Env, s *scope) []probe.Problem {
 	var problems, more []probe.Problem
 	problem := func(path, format string, args ...any) {
 		problems = append(problems, probe.Problem{Path: path, Text: fmt.Sprintf(format, args...)})
@@ -86,18 +94,18 @@ func (r *Route) Validate(env probe.Env) []probe.Problem {
 		problem("redirects", "%q is no choice, want refuse or follow", r.Redirects)
 	}
 	r.http, more = compileHTTP(env, httpSettings{
-		url: r.URL, method: r.Method, headers: r.Headers, body: r.Body, conn: r.Connection,
-		status: r.Status, slowerThan: r.SlowerThan, maxBody: r.MaxBody, redirects: follow,
+		url: r.URL, method: r.Method, headers: r.Headers, body: r.Body, json: r.JSON, conn: r.Connection,
+		status: r.Status, slowerThan: r.SlowerThan, maxBody: r.MaxBody, redirects: follow, scope: s,
 	})
 	problems = append(more, problems...)
-	if r.Body != "" && (r.Method == "" || r.Method == http.MethodGet || r.Method == http.MethodHead) {
+	if r.Body+string(r.JSON) != "" && (r.Method == "" || r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		problem("body", "a body needs a method that sends one, want method: POST, PUT, PATCH or DELETE")
 	}
 	ofBody := len(r.Contains)+len(r.Matches)+len(r.NotMatches)+len(r.Conditions) > 0
 	if r.Method == http.MethodHead && ofBody {
 		problem("method", "the answer to HEAD has no body for conditions on it")
 	}
-	r.conditions, more = compileAll(env.Net, "conditions", r.Conditions)
+	r.conditions, more = compileAll(env.Net, "conditions", r.Conditions, s.names()...)
 	problems = append(problems, more...)
 	r.matches, more = compileRegexps(env.Net, "matches", r.Matches)
 	problems = append(problems, more...)
@@ -132,9 +140,21 @@ func compileRegexps(n *probe.Network, path string, list probe.List) (all []*rege
 func (r *Route) Endpoint() probe.Endpoint { return r.http.endpoint() }
 
 // Probe asks the route once.
-func (r *Route) Probe(ctx context.Context) probe.Outcome { return r.http.probe(ctx, r.judge) }
+func (r *Route) Probe(ctx context.Context) probe.Outcome { return r.probeWith(ctx, nil, nil) }
 
-func (r *Route) judge(ctx context.Context, a *answer, _ *probe.Outcome) string {
+// probeWith asks the route once with the values of a flow. then says what is wrong
+// with an answer that is good as far as r is concerned; nil: nothing is.
+func (r *Route) probeWith(ctx context.Context, v *wsprobe.Vars, then func(context.Context, *answer) string) probe.Outcome {
+	return r.http.probeWith(ctx, v, func(ctx context.Context, a *answer, _ *probe.Outcome) string {
+		reason := r.judge(ctx, a, v)
+		if reason == "" && then != nil && r.http.status.has(a.StatusCode) {
+			reason = then(ctx, a)
+		}
+		return reason
+	})
+}
+
+func (r *Route) judge(ctx context.Context, a *answer, v *wsprobe.Vars) string {
 	for _, h := range r.headers {
 		values := a.Header.Values(h.name)
 		if len(values) == 0 {
@@ -155,7 +175,7 @@ func (r *Route) judge(ctx context.Context, a *answer, _ *probe.Outcome) string {
 		return notJSON(a.body, err)
 	}
 	for _, c := range r.conditions {
-		if seen, ok := c.holds(ctx, doc); !ok {
+		if seen, ok := c.holds(ctx, doc, values(c.vars, v)...); !ok {
 			return fmt.Sprintf("condition %s does not hold: %s", c.text, seen)
 		}
 	}

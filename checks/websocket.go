@@ -20,9 +20,10 @@ import (
 // of expect or steps must come, and our close frame must be answered.
 type WebSocket struct {
 	// URL is a ws:// or wss:// URL (http:// and https:// mean the same), or a
-	// path below base_url.
+	// path below base_url. Path and query may hold templates as in send of steps.
 	URL string `yaml:"url" json:"url"`
-	// Headers are sent with the handshake.
+	// Headers are sent with the handshake. Values may hold templates as in send
+	// of steps.
 	Headers map[string]string `yaml:"headers,omitempty" json:"headers,omitempty"`
 	// Origin is the Origin header, as a browser would send it: https://app.example.com.
 	Origin string `yaml:"origin,omitempty" json:"origin,omitempty"`
@@ -118,7 +119,14 @@ const (
 
 // Validate implements Settings.
 func (w *WebSocket) Validate(env probe.Env) []probe.Problem {
-	options, bad := w.options(env)
+	return w.compile(env, newScope(env.Net, 64+8*w.Sessions))
+}
+
+// compile prepares the check. Its texts may refer to what s knows, and what its
+// steps capture is added to that.
+func (w *WebSocket) compile(env probe.Env, s *scope) []probe.Problem {
+	from := *s // url and headers are sent before any step captures something
+	options, bad := w.options(env, s)
 	for i, s := range w.Subprotocols {
 		if !isToken(s) || slices.Contains(w.Subprotocols[:i], s) {
 			bad = append(bad, probe.Problem{
@@ -127,34 +135,72 @@ func (w *WebSocket) Validate(env probe.Env) []probe.Problem {
 			})
 		}
 	}
-	u, err := w.address(env)
-	if err != nil {
-		return append(bad, probe.Problem{Path: "url", Text: err.Error()})
-	}
-	own, more := w.headers(env, u)
+	own, more := w.headers(env)
 	bad = append(bad, more...)
-	target, more := env.Net.Target(u, w.Connection)
-	if bad = append(bad, more...); target == nil {
+	a := address{url: w.URL, headers: own, conn: w.Connection, schemes: webSocketSchemes(), adapt: w.adapt(env)}
+	out, more := compileOutgoing(env, a, &from)
+	bad = append(bad, more...)
+	if out == nil {
 		return bad
 	}
-	fields, more := env.Net.Fields(target, env.Headers, own)
-	bad = append(bad, more...)
-	options.Bypass, more = w.bypass(env, u, own)
+	past, more := w.past(env, a, &from)
 	if bad = append(bad, more...); len(bad) > 0 {
 		return bad
 	}
 	if w.Sessions > 1 {
-		target = target.Ungated()
+		out.target = out.target.Ungated()
 	}
-	w.prober = wsprobe.New(env.Net, wsprobe.NewRequest(target, fields, w.Subprotocols), options)
+	first := wsprobe.NewRequest(out.target, out.fields, w.Subprotocols).Secret(w.secretName(env.Auth))
+	switch {
+	case !out.fixed():
+		options.Prepare, options.Credential = w.prepare(out, past), env.Auth
+	case past != nil:
+		options.Bypass = wsprobe.NewRequest(past.target, past.fields, w.Subprotocols)
+	}
+	w.prober = wsprobe.New(env.Net, first, options)
 	if w.Hold > 0 {
 		w.holder = wsprobe.NewHolder(w.prober, time.Duration(w.Hold), time.Duration(w.PingEvery))
 	}
 	w.endpoint = probe.Endpoint{
-		URL: target.String(), Host: target.Addr, WebSocket: true,
+		URL: out.shown(), Host: out.target.Addr, WebSocket: true,
 		Repeatable: !w.sends(),
 	}
 	return nil
+}
+
+func webSocketSchemes() []string { return []string{"wss", "ws", "https", "http"} }
+
+// prepare makes the handshakes of single attempts.
+func (w *WebSocket) prepare(out, past *outgoing) wsprobe.Prepare {
+	handshake := func(out *outgoing, v *wsprobe.Vars, t probe.Token) (*wsprobe.Request, error) {
+		if out == nil {
+			return nil, nil
+		}
+		target, fields, err := out.fill(v, t)
+		if err != nil {
+			return nil, err
+		}
+		return wsprobe.NewRequest(target, fields, w.Subprotocols).Secret(w.secretName(out.cred)), nil
+	}
+	return func(v *wsprobe.Vars, t probe.Token) (req, bypass *wsprobe.Request, err error) {
+		if req, err = handshake(out, v, t); err == nil {
+			bypass, err = handshake(past, v, t)
+		}
+		return req, bypass, err
+	}
+}
+
+// secretName is where the credential is; "" if there is none.
+func (w *WebSocket) secretName(auth *probe.Credential) string {
+	switch {
+	case auth != nil:
+		return auth.Name()
+	case w.Token == nil:
+		return ""
+	case w.Token.Query != "":
+		return w.Token.Query
+	}
+	return w.Token.Header
 }
 
 // Probe implements Settings.
@@ -177,52 +223,51 @@ func (w *WebSocket) Close() error {
 // Endpoint implements Settings.
 func (w *WebSocket) Endpoint() probe.Endpoint { return w.endpoint }
 
-// address resolves the URL, with ws for http and the token of the query in it.
-func (w *WebSocket) address(env probe.Env) (*url.URL, error) {
-	u, err := probe.ResolveURL(env.BaseURL, w.URL, "wss", "ws", "https", "http")
-	if err != nil {
-		return nil, err
-	}
-	c := *u
-	u = &c
-	u.Scheme = wsScheme(u.Scheme)
-	if t := w.Token; t != nil && t.Query != "" && t.Value != "" {
-		param := url.QueryEscape(t.Query) + "=" + url.QueryEscape(t.Value)
-		if u.RawQuery != "" {
-			param = u.RawQuery + "&" + param
+// adapt puts ws for http, and the token of the query, into a resolved URL.
+func (w *WebSocket) adapt(env probe.Env) func(*url.URL) *url.URL {
+	return func(u *url.URL) *url.URL {
+		c := *u
+		c.Scheme = wsScheme(c.Scheme)
+		if t := w.Token; t != nil && t.Query != "" && t.Value != "" {
+			param := url.QueryEscape(t.Query) + "=" + url.QueryEscape(t.Value)
+			if c.RawQuery != "" {
+				param = c.RawQuery + "&" + param
+			}
+			c.RawQuery = param
+			env.Net.Redactor().Add(t.Value, url.QueryEscape(t.Value))
 		}
-		u.RawQuery = param
-		env.Net.Redactor().Add(t.Value, url.QueryEscape(t.Value))
+		return &c
 	}
-	return u, nil
 }
 
-// bypass compiles the handshake that is sent past the proxies; nil if none is wanted.
-func (w *WebSocket) bypass(env probe.Env, u *url.URL, own map[string]string) (*wsprobe.Request, []probe.Problem) {
+// past compiles the handshake that is sent past the proxies; nil if none is wanted.
+func (w *WebSocket) past(env probe.Env, a address, s *scope) (*outgoing, []probe.Problem) {
 	if w.Bypass == "" {
 		return nil, nil
 	}
-	b, err := probe.ResolveURL(nil, w.Bypass, "wss", "ws", "https", "http")
+	b, err := probe.ResolveURL(nil, w.Bypass, webSocketSchemes()...)
 	if err != nil {
 		return nil, []probe.Problem{{Path: "bypass", Text: err.Error()}}
 	}
-	to := *u
-	to.Scheme, to.Host = wsScheme(b.Scheme), b.Host
-	if strings.Trim(b.Path, "/") != "" {
-		to.Path, to.RawPath = b.Path, b.RawPath
+	adapt := a.adapt
+	a.adapt = func(u *url.URL) *url.URL {
+		to := *adapt(u)
+		to.Scheme, to.Host = wsScheme(b.Scheme), b.Host
+		if strings.Trim(b.Path, "/") != "" {
+			to.Path, to.RawPath = b.Path, b.RawPath
+		}
+		return &to
 	}
-	c := w.Connection
-	if c.Proxy = ""; c.TLS != nil {
-		t := *c.TLS
+	if a.conn.Proxy = ""; a.conn.TLS != nil {
+		t := *a.conn.TLS
 		t.ServerName = ""
-		c.TLS = &t
+		a.conn.TLS = &t
 	}
-	target, bad := env.Net.Target(&to, c)
-	if target == nil {
+	past, bad := compileOutgoing(env, a, s)
+	if past == nil {
 		return nil, []probe.Problem{{Path: "bypass", Text: bad[0].Text}}
 	}
-	fields, _ := env.Net.Fields(target, env.Headers, own) // its problems are those of the check
-	return wsprobe.NewRequest(target, fields, w.Subprotocols), nil
+	return past, nil // other problems are those of the check
 }
 
 // wsScheme returns ws for http and wss for https.
@@ -238,7 +283,7 @@ func wsScheme(scheme string) string {
 
 // headers returns the headers to send: the configured ones, Origin and the
 // token. Those that belong to the handshake cannot be set.
-func (w *WebSocket) headers(env probe.Env, u *url.URL) (map[string]string, []probe.Problem) {
+func (w *WebSocket) headers(env probe.Env) (map[string]string, []probe.Problem) {
 	var bad []probe.Problem
 	own := make(map[string]string, len(w.Headers)+2)
 	for name, value := range w.Headers {
@@ -261,12 +306,14 @@ func (w *WebSocket) headers(env probe.Env, u *url.URL) (map[string]string, []pro
 	t := w.Token
 	switch {
 	case t == nil:
+	case env.Auth != nil:
+		bad = append(bad, probe.Problem{Path: "token", Text: "token and auth are both set, want one of them"})
 	case t.Value == "":
 		bad = append(bad, probe.Problem{Path: "token.value", Text: "the token is empty"})
 	case t.Query != "" && t.Header != "":
 		bad = append(bad, probe.Problem{Path: "token", Text: "query and header are both set, want one of them"})
 	case t.Query != "":
-		if n := len(u.Query()[t.Query]); n > 1 {
+		if u, err := url.Parse(w.URL); err == nil && u.Query().Has(t.Query) {
 			bad = append(bad, probe.Problem{Path: "token.query", Text: "the url has a parameter " + strconv.Quote(t.Query) + " already"})
 		}
 	case t.Header != "" && !strings.EqualFold(t.Header, "Authorization"):
@@ -280,7 +327,7 @@ func (w *WebSocket) headers(env probe.Env, u *url.URL) (map[string]string, []pro
 }
 
 // options compiles what to do with the open WebSocket.
-func (w *WebSocket) options(env probe.Env) (o wsprobe.Options, bad []probe.Problem) {
+func (w *WebSocket) options(env probe.Env, s *scope) (o wsprobe.Options, bad []probe.Problem) {
 	o = wsprobe.Options{
 		Ping:       w.Ping == nil || *w.Ping,
 		Close:      time.Duration(w.CloseTimeout),
@@ -319,7 +366,7 @@ func (w *WebSocket) options(env probe.Env) (o wsprobe.Options, bad []probe.Probl
 		}
 		o.Expect = append(o.Expect, wsprobe.Expect{Match: match, Within: time.Duration(e.Within)})
 	}
-	bad = append(bad, w.steps(env.Net, &o)...)
+	bad = append(bad, w.steps(env.Net, s, &o)...)
 	bad = append(bad, w.plural(env.Net, &o)...)
 	return o, bad
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,11 +141,11 @@ func (w *WebSocket) plural(net *probe.Network, o *wsprobe.Options) (bad []probe.
 }
 
 // steps compiles the conversation.
-func (w *WebSocket) steps(net *probe.Network, o *wsprobe.Options) (bad []probe.Problem) {
+func (w *WebSocket) steps(net *probe.Network, s *scope, o *wsprobe.Options) (bad []probe.Problem) {
 	if len(w.Steps) > 0 && len(w.Send)+len(w.SendBinary)+len(w.Expect) > 0 {
 		bad = append(bad, probe.Problem{Path: "steps", Text: "steps are set, and send, send_binary or expect too; want one of the two forms"})
 	}
-	c := stepCompiler{net: net, vars: stepVars()}
+	c := stepCompiler{net, s}
 	for i := range w.Steps {
 		path := fmt.Sprintf("steps[%d]", i)
 		step, more := c.compile(&w.Steps[i], path)
@@ -170,10 +169,11 @@ func (w *WebSocket) sends() bool {
 	})
 }
 
-// stepCompiler compiles steps one after the other; vars grows by what they capture.
+// stepCompiler compiles steps one after the other; its scope grows by what they
+// capture.
 type stepCompiler struct {
-	net  *probe.Network
-	vars []string
+	net *probe.Network
+	*scope
 }
 
 func (c *stepCompiler) compile(s *WebSocketStep, path string) (step wsprobe.Step, bad []probe.Problem) {
@@ -191,7 +191,7 @@ func (c *stepCompiler) compile(s *WebSocketStep, path string) (step wsprobe.Step
 	case s.Send != "":
 		path += ".send"
 		var t *messageTemplate
-		if t, err = parseTemplate(s.Send, c.vars); err == nil {
+		if t, err = parseTemplate(s.Send, c.vars, nil); err == nil {
 			step.Send = func(v *wsprobe.Vars) (wsprobe.Message, error) {
 				text, err := t.execute(v)
 				return wsprobe.Message{Data: []byte(text)}, err
@@ -226,25 +226,9 @@ func (c *stepCompiler) expect(e *WebSocketStepExpect, path string) (verdict, []p
 	if err != nil {
 		bad = append(bad, probe.Problem{Path: path, Text: err.Error()})
 	}
-	type capture struct {
-		name string
-		expr *jq
-	}
-	var captures []capture
 	vars := c.vars
-	for _, name := range slices.Sorted(maps.Keys(e.Capture)) {
-		path := path + ".capture." + name
-		if !isVariable(name) || slices.Contains(c.vars, "$"+name) {
-			bad = append(bad, probe.Problem{Path: path, Text: strconv.Quote(name) + " is no new name, want letters, digits and _, and none that is taken"})
-			continue
-		}
-		expr, err := compileJQ(c.net, e.Capture[name], vars...)
-		if err != nil {
-			bad = append(bad, probe.Problem{Path: path, Text: err.Error()})
-		}
-		captures = append(captures, capture{name, expr})
-		c.vars = append(slices.Clip(c.vars), "$"+name)
-	}
+	captures, more := c.captures(c.net, e.Capture, path)
+	bad = append(bad, more...)
 	return func(ctx context.Context, payload []byte, v *wsprobe.Vars) string {
 		if want := match(ctx, payload, v); want != "" || len(captures) == 0 {
 			return want
@@ -253,14 +237,7 @@ func (c *stepCompiler) expect(e *WebSocketStepExpect, path string) (verdict, []p
 		if err != nil {
 			return "JSON to capture " + captures[0].name + " from"
 		}
-		for _, c := range captures {
-			value := c.expr.value(ctx, doc, values(vars, v)...)
-			if value == nil {
-				return "jq " + strconv.Quote(c.expr.text) + " to give a value (captured as " + c.name + ")"
-			}
-			v.Captured[c.name] = value
-		}
-		return ""
+		return c.keep(captures, v, func(expr *jq) any { return expr.value(ctx, doc, values(vars, v)...) })
 	}, bad
 }
 
@@ -270,7 +247,7 @@ func (c *stepCompiler) match(e *WebSocketStepExpect) (verdict, error) {
 	case e.JQ != "" && e.Text != "":
 		return nil, errors.New("jq and text are both set, want one of them")
 	case e.Text != "":
-		t, err := parseTemplate(e.Text, vars)
+		t, err := parseTemplate(e.Text, vars, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -223,7 +223,7 @@ func FuzzTemplate(f *testing.F) {
 		f.Add(s, `q"uote`)
 	}
 	f.Fuzz(func(t *testing.T, text, captured string) {
-		m, err := parseTemplate(text, append(stepVars(), "$id"))
+		m, err := parseTemplate(text, append(stepVars(), "$id"), nil)
 		if err != nil {
 			return
 		}

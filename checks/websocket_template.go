@@ -17,14 +17,16 @@ import (
 // with few functions and without control structures: it always ends, and is
 // about as long as what is put into it.
 type messageTemplate struct {
-	text string // if there is nothing to fill in
-	t    *template.Template
+	text   string
+	t      *template.Template  // nil if there is nothing to fill in
+	escape func(string) string // of captured values; nil leaves them as they are
 }
 
 const templateHelp = "want {{nonce}}, {{session}}, {{number}}, {{uuid}}, {{now}}, {{.name}} or {{json .name}} with a captured value"
 
 // parseTemplate compiles text. vars are the variables known, such as $session.
-func parseTemplate(text string, vars []string) (*messageTemplate, error) {
+// escape makes captured values fit where they are put; nil leaves them as they are.
+func parseTemplate(text string, vars []string, escape func(string) string) (*messageTemplate, error) {
 	if !strings.Contains(text, "{{") {
 		return &messageTemplate{text: text}, nil
 	}
@@ -44,7 +46,7 @@ func parseTemplate(text string, vars []string) (*messageTemplate, error) {
 			return nil, err
 		}
 	}
-	m := &messageTemplate{t: t}
+	m := &messageTemplate{text, t, escape}
 	if _, err := m.execute(sample); err != nil {
 		return nil, err
 	}
@@ -118,7 +120,9 @@ func (m *messageTemplate) execute(v *wsprobe.Vars) (string, error) {
 	}
 	captured := make(map[string]string, len(v.Captured))
 	for name, value := range v.Captured {
-		captured[name] = captureText(value)
+		if captured[name] = captureText(value); m.escape != nil {
+			captured[name] = m.escape(captured[name])
+		}
 	}
 	var b strings.Builder
 	if err := t.Funcs(templateFuncs(v)).Execute(&b, captured); err != nil {

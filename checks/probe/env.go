@@ -7,6 +7,7 @@ type Env struct {
 	Net     *Network          // how to reach targets; shared by all checks
 	BaseURL *url.URL          // path-only URLs are resolved against it; nil if none is configured
 	Headers map[string]string // default request headers; a check's own win
+	Auth    *Credential       // what the check's requests carry; nil is nothing
 }
 
 // Problem is one thing that is wrong with a setting.

@@ -91,6 +91,7 @@ type Request struct {
 	Method string
 	Fields []Field // without those that concern the connection and the body
 	Body   []byte
+	Secret string // name of a field that must not follow a redirect to another host, besides those with telling names
 
 	wire []byte // head and body as they are sent
 	head int    // length of the head
@@ -139,12 +140,14 @@ func (n *Network) Redirect(q *Request, status int, u *url.URL) (*Request, error)
 		switch {
 		case strings.EqualFold(f.Name, "Host"):
 			f = Field{"Host", t.Host}
-		case !same && (sensitiveHeader(f.Name) || strings.EqualFold(f.Name, "Origin")), len(body) == 0 && strings.EqualFold(f.Name, "Content-Type"):
+		case !same && (sensitiveHeader(f.Name) || strings.EqualFold(f.Name, q.Secret) || strings.EqualFold(f.Name, "Origin")), len(body) == 0 && strings.EqualFold(f.Name, "Content-Type"):
 			continue
 		}
 		fields = append(fields, f)
 	}
-	return NewRequest(t, method, fields, body), nil
+	next := NewRequest(t, method, fields, body)
+	next.Secret = q.Secret
+	return next, nil
 }
 
 // Response is the answer to a Request: its head, and its body to be read.

@@ -218,6 +218,9 @@ func cause(err error) string {
 	return err.Error()
 }
 
+// Brief returns d as people read it.
+func Brief(d time.Duration) string { return short(d) }
+
 // short returns d as people read it.
 func short(d time.Duration) string {
 	switch {

@@ -109,3 +109,54 @@ type Frame struct {
 	Code   int           `json:"code,omitempty"` // of a close frame
 	Err    string        `json:"err,omitempty"`  // what RFC 6455 forbids about it
 }
+
+// Noted returns o with a remark at the end of its reason, in its evidence too.
+func (o Outcome) Noted(remark string) Outcome {
+	var plain *Redactor // the reason has no secrets, and the remark has none
+	o.Reason = plain.Line(clip(o.Reason, MaxReason-len(remark)-2) + "; " + remark)
+	return o.told()
+}
+
+// Of returns o as what came to a part of something larger, which its reason and
+// its evidence name.
+func (o Outcome) Of(what string) Outcome {
+	var plain *Redactor
+	o.Reason = plain.Line(what + ": " + o.Reason)
+	return o.told()
+}
+
+// told makes the evidence say what o says.
+func (o Outcome) told() Outcome {
+	if build := o.Evidence; build != nil {
+		class, stage, reason := o.Class, o.Stage, o.Reason
+		o.Evidence = func() *Evidence {
+			e := build()
+			e.Class, e.Stage, e.Reason = class, stage, reason
+			return e.Bound()
+		}
+	}
+	return o
+}
+
+// WithFact returns o with one more fact in its evidence.
+func (o Outcome) WithFact(name, value string) Outcome {
+	if build := o.Evidence; build != nil {
+		o.Evidence = func() *Evidence {
+			e := build()
+			if e.Facts == nil {
+				e.Facts = map[string]string{}
+			}
+			e.Facts[name] = value
+			return e.Bound()
+		}
+	}
+	return o
+}
+
+// Plus returns the sums of the phases of two attempts that followed each other.
+func (p Phases) Plus(q Phases) Phases {
+	return Phases{
+		DNS: p.DNS + q.DNS, Connect: p.Connect + q.Connect, TLS: p.TLS + q.TLS, FirstByte: p.FirstByte + q.FirstByte,
+		Body: p.Body + q.Body, Upgrade: p.Upgrade + q.Upgrade, Message: p.Message + q.Message, Ping: p.Ping + q.Ping, Close: p.Close + q.Close,
+	}
+}

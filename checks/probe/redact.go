@@ -16,7 +16,7 @@ import (
 type Redactor struct {
 	mu     sync.RWMutex
 	values map[prefix][]string // known values by their first bytes
-	all    map[string]bool
+	all    map[string]int      // how often each is known: always, or by so many rotations
 }
 
 // prefix is the beginning of a known value: what is looked up at each position
@@ -44,30 +44,58 @@ func (r *Redactor) Add(secrets ...string) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.values == nil {
-		r.values, r.all = map[prefix][]string{}, map[string]bool{}
-	}
 	for _, s := range secrets {
 		s = strings.TrimSpace(s)
-		if len(s) < minSecret || r.all[s] {
-			continue
-		}
-		r.add(s)
-		for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-			for shift := range 3 {
-				if f := inside(enc, s, shift); len(f) >= 6 {
-					r.add(f)
-				}
+		if r.all[s] < always {
+			for _, form := range forms(s) {
+				r.know(form, always)
 			}
 		}
 	}
 }
 
-func (r *Redactor) add(s string) {
-	if !r.all[s] {
-		p := prefix([]byte(s[:minSecret]))
-		r.all[s], r.values[p] = true, append(r.values[p], s)
+// always is the count of a value that is never forgotten.
+const always = 1 << 40
+
+// know counts that a value is known n times more.
+func (r *Redactor) know(form string, n int) {
+	if r.values == nil {
+		r.values, r.all = map[prefix][]string{}, map[string]int{}
 	}
+	if r.all[form] == 0 {
+		p := prefix([]byte(form[:minSecret]))
+		r.values[p] = append(r.values[p], form)
+	}
+	r.all[form] += n
+}
+
+// forget takes back know(form, 1).
+func (r *Redactor) forget(form string) {
+	if r.all[form]--; r.all[form] > 0 {
+		return
+	}
+	delete(r.all, form)
+	p := prefix([]byte(form[:minSecret]))
+	if r.values[p] = slices.DeleteFunc(r.values[p], func(v string) bool { return v == form }); len(r.values[p]) == 0 {
+		delete(r.values, p)
+	}
+}
+
+// forms returns s and what it looks like inside base64; nothing if it is too
+// short to be known.
+func forms(s string) []string {
+	if len(s) < minSecret {
+		return nil
+	}
+	all := []string{s}
+	for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		for shift := range 3 {
+			if f := inside(enc, s, shift); len(f) >= 6 && !slices.Contains(all, f) {
+				all = append(all, f)
+			}
+		}
+	}
+	return all
 }
 
 // inside returns the base64 characters that depend on s alone when s stands
@@ -81,38 +109,43 @@ func inside(enc *base64.Encoding, s string, shift int) string {
 
 // AddHeader makes the value of a header field known if its name says that it
 // is secret: the whole of it, and what follows a scheme such as Bearer.
-func (r *Redactor) AddHeader(name, value string) {
+func (r *Redactor) AddHeader(name, value string) { r.Add(headerSecrets(name, value)...) }
+
+// AddURL makes the password and the values of telling query parameters known.
+func (r *Redactor) AddURL(u *url.URL) { r.Add(urlSecrets(u)...) }
+
+func headerSecrets(name, value string) []string {
 	if !sensitiveHeader(name) {
-		return
+		return nil
 	}
-	r.Add(value)
+	list := []string{value}
 	if scheme, rest := authScheme(value); scheme != "" {
-		r.Add(rest)
+		list = append(list, rest)
 	}
 	if strings.EqualFold(name, "Cookie") {
 		for c := range strings.SplitSeq(value, ";") {
 			_, v, _ := strings.Cut(c, "=")
-			r.Add(v)
+			list = append(list, v)
 		}
 	}
+	return list
 }
 
-// AddURL makes the password and the values of telling query parameters known.
-func (r *Redactor) AddURL(u *url.URL) {
+func urlSecrets(u *url.URL) (list []string) {
 	if p, ok := u.User.Password(); ok {
-		r.Add(p)
-		r.Add(base64.StdEncoding.EncodeToString([]byte(u.User.Username() + ":" + p)))
+		list = append(list, p, base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+p)))
 	}
 	for p := range strings.SplitSeq(u.RawQuery, "&") {
 		name, value, _ := strings.Cut(p, "=")
 		if n, err := url.QueryUnescape(name); err != nil || !sensitiveParam(n) {
 			continue
 		}
-		r.Add(value)
+		list = append(list, value)
 		if v, err := url.QueryUnescape(value); err == nil {
-			r.Add(v)
+			list = append(list, v)
 		}
 	}
+	return list
 }
 
 // String removes secrets from text of any sort.

@@ -130,6 +130,10 @@ func sensitiveName(name string) bool {
 	return false
 }
 
+// Telling says whether a name tells that its value is secret, such as token or
+// client_secret.
+func Telling(name string) bool { return sensitiveName(name) }
+
 // sensitiveParam says the same of query parameters, of which short names are
 // secret too.
 func sensitiveParam(name string) bool {

@@ -29,7 +29,8 @@ type Request struct {
 	offered   []string      // subprotocols
 	head      []byte        // with a placeholder for the key
 	keyAt     int
-	noUpgrade bool // a plain GET: for siblings
+	noUpgrade bool   // a plain GET: for siblings
+	secret    string // name of the header field or query parameter that holds a credential; "": only telling names do
 }
 
 // sampleKey holds the place of the key: base64 of 16 bytes. It is RFC 6455's
@@ -86,6 +87,7 @@ func (q *Request) bytes() (head []byte, key string) {
 // exchange is one handshake under way or done: the request as sent and what
 // came back. It is what evidence and diagnosis are made of.
 type exchange struct {
+	q        *Request    // what was sent, or to be sent
 	conn     *probe.Conn // nil if there was no connection
 	resp     *http.Response
 	body     []byte // of an answer that is not 101, at most maxBody
@@ -102,7 +104,7 @@ type exchange struct {
 // connection is open and has spoken a right 101. The caller closes x.conn
 // whenever it is not nil.
 func handshake(ctx context.Context, net *probe.Network, q *Request) (x *exchange, f *probe.Failure) {
-	x = &exchange{}
+	x = &exchange{q: q}
 	head, key := q.bytes()
 	x.sent = head
 	if x.conn, f = net.Dial(ctx, q.target); f != nil {

@@ -26,7 +26,6 @@ const holdOpenTime = 10 * time.Second
 // became of it. No probe ever waits for it. Close ends it.
 type Holder struct {
 	p     *Prober
-	req   *Request
 	hold  time.Duration
 	every time.Duration // between pings; 0: none
 
@@ -43,9 +42,7 @@ type Holder struct {
 // NewHolder returns a Holder that keeps a connection open for hold, with a ping
 // every so often; 0 means none, to find out what cuts idle connections.
 func NewHolder(p *Prober, hold, every time.Duration) *Holder {
-	req := *p.req
-	req.target = req.target.Ungated() // it must not take a place away from the probes
-	return &Holder{p: p, req: &req, hold: hold, every: every}
+	return &Holder{p: p, hold: hold, every: every}
 }
 
 // Probe is that of the Prober. When it is good and the held connection has
@@ -123,8 +120,8 @@ type holdEnd struct {
 
 // tell keeps what the next probe has to say about an end.
 func (h *Holder) tell(end holdEnd, trial time.Duration) {
-	h.held, h.text = end.held, h.p.net.Redactor().Line(end.text)
-	what := h.req.target.String()
+	r := h.p.net.Redactor()
+	h.held, h.text = end.held, r.Line(end.text)
 	if f := end.f; f != nil {
 		if end.cut {
 			if text := h.cuts.add(end.held, end.idle, trial); text != "" {
@@ -133,7 +130,7 @@ func (h *Holder) tell(end holdEnd, trial time.Duration) {
 		}
 		h.text = string(f.Class) + " after " + brief(end.held)
 		f.Reason = "the held connection: " + f.Reason
-		o := f.Outcome(what, h.p.net.Redactor(), func() *probe.Evidence { return end.x.evidence(h.req, h.p.net.Redactor()) })
+		o := f.Outcome(end.x.q.target.String(), r, func() *probe.Evidence { return end.x.evidence(end.x.q, r) })
 		h.ended = &o
 	} else if trial > 0 && end.held >= 2*trial {
 		h.cuts.confirmed = true
@@ -151,7 +148,7 @@ func (h *Holder) keep(ctx context.Context, trial time.Duration) (end holdEnd) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	late := time.AfterFunc(holdOpenTime, cancel)
-	x, f := handshake(ctx, h.p.net, h.req)
+	x, f := h.open(ctx)
 	if x.conn != nil {
 		defer x.conn.Close()
 	}
@@ -167,6 +164,28 @@ func (h *Holder) keep(ctx context.Context, trial time.Duration) (end holdEnd) {
 		hold, every = 2*trial, trial/3
 	}
 	return h.watch(newSession(ctx, h.p.net, x, h.p.opt.MaxMessage), hold, every)
+}
+
+// open makes the handshake of the held connection. It must not take a place away
+// from the probes.
+func (h *Holder) open(ctx context.Context) (x *exchange, f *probe.Failure) {
+	p := h.p
+	if p.opt.Prepare != nil {
+		var err error
+		f = p.opt.Credential.Use(ctx, func(t probe.Token) bool {
+			p, err = h.p.with(NewVars(1), t)
+			return false // a probe was good just now
+		})
+		if f == nil && err != nil {
+			f = unprepared(err)
+		}
+		if f != nil {
+			return &exchange{q: h.p.req}, f
+		}
+	}
+	q := *p.req
+	q.target = q.target.Ungated()
+	return handshake(ctx, h.p.net, &q)
 }
 
 // watch reads, and pings, until the time is over or the connection ends.

@@ -33,7 +33,7 @@ func newGroup(ctx context.Context, n int) *group {
 	g := &group{left: n}
 	g.done, g.arrive = context.WithCancel(ctx)
 	for i := range n {
-		g.members = append(g.members, newVars(i+1))
+		g.members = append(g.members, NewVars(i+1))
 	}
 	return g
 }
@@ -90,6 +90,7 @@ func (s *session) meet(g *group) (over bool, err error) {
 type attemptResult struct {
 	number int
 	o      probe.Outcome
+	what   string // names the target in o.Reason
 	panic  string
 }
 
@@ -115,7 +116,9 @@ func (p *Prober) sessions(ctx context.Context) probe.Outcome {
 				r.o = probe.Outcome{Class: probe.Interrupted, Stage: probe.StageMonitor, Reason: "the time was up before the session could start"}
 				return
 			}
-			r.o, _ = p.attempt(ctx, g.members[i], g, arrived)
+			var x *exchange
+			r.o, x = p.attempt(ctx, g.members[i], g, arrived)
+			r.what = x.q.target.String()
 		})
 	}
 	all.Wait()
@@ -194,7 +197,7 @@ func judge(results []attemptResult, require float64, staggered bool, what string
 		o.Latency = medianLatency(results)
 		return o
 	}
-	reason := strings.TrimPrefix(o.Reason, what+": ")
+	reason := strings.TrimPrefix(o.Reason, chosen.what+": ")
 	if held := capacity(results, good, staggered); held > 0 && o.Class != probe.Isolation {
 		o.Class, o.Stage = probe.Capacity, probe.StageSeries
 		reason = fmt.Sprintf("%d of %d sessions were held, session %d and all later ones failed: %s", held, len(results), held+1, reason)

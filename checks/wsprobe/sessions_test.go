@@ -50,7 +50,7 @@ func TestJudge(t *testing.T) {
 		var results []attemptResult
 		for i := range c.sessions {
 			o := probe.Outcome{Class: classes[c.sessions[i]], Reason: "u: why", Latency: time.Duration(i)}
-			results = append(results, attemptResult{number: i + 1, o: o})
+			results = append(results, attemptResult{number: i + 1, what: "u", o: o})
 		}
 		o := judge(results, c.require, c.staggered, "u")
 		good := float64(strings.Count(c.sessions, ".") + strings.Count(c.sessions, "s"))

@@ -122,11 +122,11 @@ func (p *Prober) withoutCredential() *Request {
 	}
 	var query []string
 	for param := range strings.SplitSeq(q.target.URL.RawQuery, "&") {
-		if name, _, _ := strings.Cut(param, "="); !looksSecret(name) {
+		if name, _, _ := strings.Cut(param, "="); !q.secretName(name) {
 			query = append(query, param)
 		}
 	}
-	fields := slices.DeleteFunc(slices.Clone(q.own), func(f probe.Field) bool { return looksSecret(f.Name) })
+	fields := slices.DeleteFunc(slices.Clone(q.own), func(f probe.Field) bool { return q.secretName(f.Name) })
 	return NewRequest(p.at(q.target.URL.Path, strings.Join(query, "&")), fields, q.offered)
 }
 
@@ -204,11 +204,15 @@ func (q *Request) has(name string) bool {
 // names of headers and query parameters.
 func (q *Request) credential() bool {
 	for name := range q.target.URL.Query() {
-		if looksSecret(name) {
+		if q.secretName(name) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(q.own, func(f probe.Field) bool { return looksSecret(f.Name) })
+	return slices.ContainsFunc(q.own, func(f probe.Field) bool { return q.secretName(f.Name) })
+}
+
+func (q *Request) secretName(name string) bool {
+	return looksSecret(name) || q.secret != "" && strings.EqualFold(name, q.secret)
 }
 
 func looksSecret(name string) bool {

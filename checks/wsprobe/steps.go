@@ -37,7 +37,8 @@ type Vars struct {
 	Captured map[string]any
 }
 
-func newVars(number int) *Vars {
+// NewVars makes fresh values for the session with that number.
+func NewVars(number int) *Vars {
 	return &Vars{
 		Session: fmt.Sprintf("s%d-%s", number, randomHex(6)), Nonce: randomHex(8),
 		Number: number, Captured: map[string]any{},

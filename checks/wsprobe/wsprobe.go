@@ -3,7 +3,7 @@
 // its own small client, since a monitor must see what libraries hide: answers
 // that are not 101, frames that RFC 6455 forbids, HTTP text inside the stream.
 //
-// handshake.go opens, frame.go reads and writes frames, session.go speaks,
+// prepare.go fills in what differs between attempts, handshake.go opens, frame.go reads and writes frames, session.go speaks,
 // steps.go and events.go (pure) converse, sessions.go does so many times at once,
 // hold.go keeps one open, classify.go judges (pure), evidence.go shows. After a
 // failure inquire.go finds out why: siblings.go asks further questions, thrift.go
@@ -49,6 +49,10 @@ type Options struct {
 	// Bypass is the same handshake sent past the proxies, to learn whether they
 	// are to blame; nil if no such address is known.
 	Bypass *Request
+	// Prepare makes the handshake of one attempt, and its Bypass, from the values
+	// of the session and a token of Credential. Nil: both are always the same.
+	Prepare    Prepare
+	Credential *probe.Credential // nil: Prepare needs no token
 }
 
 // Message is what we send.
@@ -85,10 +89,17 @@ func (p *Prober) Probe(ctx context.Context) probe.Outcome {
 	return o
 }
 
+// ProbeWith is Probe with the values of a flow that the session is a part of; its
+// steps add to v.Captured. There is one session.
+func (p *Prober) ProbeWith(ctx context.Context, v *Vars) probe.Outcome {
+	o, _ := p.attempt(ctx, v, nil, nil)
+	return o
+}
+
 func (p *Prober) try(ctx context.Context) (probe.Outcome, *exchange) {
 	var v *Vars
-	if len(p.opt.Steps) > 0 || p.opt.Isolation != nil {
-		v = newVars(1)
+	if len(p.opt.Steps) > 0 || p.opt.Isolation != nil || p.opt.Prepare != nil {
+		v = NewVars(1)
 	}
 	return p.attempt(ctx, v, nil, nil)
 }
@@ -97,6 +108,13 @@ func (p *Prober) try(ctx context.Context) (probe.Outcome, *exchange) {
 // tells g that the session has done its work. g and arrived are nil if it is the
 // only one, v if nobody asks for values.
 func (p *Prober) attempt(ctx context.Context, v *Vars, g *group, arrived func()) (probe.Outcome, *exchange) {
+	if p.opt.Prepare != nil {
+		return p.prepared(ctx, v, func(p *Prober) (probe.Outcome, *exchange) { return p.once(ctx, v, g, arrived) })
+	}
+	return p.once(ctx, v, g, arrived)
+}
+
+func (p *Prober) once(ctx context.Context, v *Vars, g *group, arrived func()) (probe.Outcome, *exchange) {
 	x, f := handshake(ctx, p.net, p.req)
 	if x.conn != nil {
 		defer x.conn.Close()

@@ -31,6 +31,7 @@ func (l *loader) loadChecks() {
 	l.labels(l.at("defaults.labels"), "defaults.labels", l.file.Defaults.Labels)
 	l.judgeDefaults()
 	env := probe.Env{Net: l.cfg.Net, BaseURL: l.base(), Headers: l.file.Defaults.Headers}
+	l.loadAuth(env)
 	names := make(map[string]int, len(l.file.Checks))
 	l.cfg.Checks = make([]checks.Check, 0, len(l.file.Checks))
 	l.cfg.when = make([]string, 0, len(l.file.Checks))
@@ -54,6 +55,7 @@ func (l *loader) loadCheck(n *yaml.Node, c *Check, env probe.Env, names map[stri
 	if !l.oneKind(n, at, what, kinds, c.Names()) {
 		return
 	}
+	env.Auth = l.authOf(n, what, c.Auth)
 	key, body := l.find(n, kinds[0])
 	problems := settings[0].Validate(env)
 	for _, p := range problems {

@@ -50,6 +50,8 @@ type File struct {
 	// only their names cannot be resolved, so are failures to resolve. Have at
 	// least one that is a name and one that is an address. Default none.
 	Canaries []string `yaml:"canaries,omitempty"`
+	// Auth are credentials by name, for checks that say auth: NAME.
+	Auth map[string]checks.Auth `yaml:"auth,omitempty"`
 	// Checks are what is watched, at least one.
 	Checks []Check `yaml:"checks" jsonschema:"required"`
 	// Rules say when people are told. Without rules nobody is.
@@ -115,6 +117,9 @@ type Check struct {
 	// Labels are free names and values that rules select by. They go with
 	// every metric. Names hold letters, digits and underscores.
 	Labels map[string]string `yaml:"labels,omitempty"`
+	// Auth is the name of the credential that the requests of this check carry:
+	// one of those below auth at the top of the file. In a flow all its steps do.
+	Auth string `yaml:"auth,omitempty"`
 	// Every is the time between two runs, at least 1s. When in the interval it
 	// runs follows from the names of the checks: they are spread evenly, and
 	// stay where they are after a restart.

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+
+	"github.com/tripline/tripline/checks"
 )
 
 // fingerprints tells of each check and notifier what it was made of, so that a
@@ -19,8 +21,12 @@ func (l *loader) fingerprints() {
 			Settings *Check
 			Common   string
 			Canaries []string `json:",omitempty"`
+			Auth     checks.Auth
 			Attempt  []int64
-		}{&l.file.Checks[i], common, l.file.Canaries, []int64{int64(c.Timeout), int64(c.Confirm), int64(l.seen[i].Interval)}})
+		}{
+			&l.file.Checks[i], common, l.file.Canaries, l.file.Auth[l.file.Checks[i].Auth],
+			[]int64{int64(c.Timeout), int64(c.Confirm), int64(l.seen[i].Interval)},
+		})
 	}
 	for i := range l.cfg.Notifiers {
 		n := &l.cfg.Notifiers[i]

@@ -34,8 +34,9 @@ type loader struct {
 	hash  hash.Hash
 	crons map[[2]string]cronEntry // by text and time zone
 
-	seen         []seen // the checks, for rules
-	goodDefaults bool   // the timing of all checks can be relied on
+	auth         map[string]*probe.Credential // nil values: known, and wrong
+	seen         []seen                       // the checks, for rules
+	goodDefaults bool                         // the timing of all checks can be relied on
 }
 
 // Load reads a config file. name is what messages call it. The error is an

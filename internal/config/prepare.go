@@ -34,8 +34,11 @@ func (d *decoder) prepare(n *yaml.Node, key string, off bool, depth int) {
 		d.prepareKeys(n)
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			below := n.Content[i].Value
-			if (below == "url" || below == "value") && looksSecret(key) {
+			switch {
+			case (below == "url" || below == "value") && looksSecret(key):
 				below = key // the URL of a webhook, the value of a token
+			case key == "capture", key == "login" && below == "token":
+				below = key // jq for a token, which is no token
 			}
 			d.prepare(n.Content[i+1], below, off || d.off[n.Content[i+1]] != "", depth+1)
 		}
@@ -60,7 +63,7 @@ func (d *decoder) prepareScalar(n *yaml.Node, key string, off bool) {
 			}
 		}
 	}
-	if looksSecret(key) && len(n.Value) >= shownOfSecret { // a shorter one may be any word
+	if looksSecret(key) && len(n.Value) >= shownOfSecret && !notSecret(key, n.Value) { // a shorter one may be any word
 		d.secret(n.Value)
 	}
 }

@@ -58,6 +58,13 @@ func (v *vault) clean(text string) string {
 	return text
 }
 
+// authKey is the key of names of credentials, which are no secrets.
+const authKey = "auth"
+
+// notSecret tells whether a value below a key that looks secret says where a
+// secret comes from, and not what it is: a template, a name.
+func notSecret(key, value string) bool { return key == authKey || strings.Contains(value, "{{") }
+
 // looksSecret tells whether the name of a variable or key says that its value
 // must not be shown.
 func looksSecret(name string) bool {
@@ -67,7 +74,7 @@ func looksSecret(name string) bool {
 	}
 	for _, word := range []string{
 		"token", "secret", "passw", "pwd", "credential", "authorization", "cookie",
-		"webhook", "dsn", "private", "apikey", "_key_", "-key-",
+		"webhook", "bearer", "dsn", "private", "apikey", "_key_", "-key-",
 	} {
 		if strings.Contains(name, word) {
 			return true
@@ -87,7 +94,7 @@ func maskLine(line string) (masked string, cut bool) {
 		case ':', '=':
 			key := strings.TrimRight(line[:i], " \t\"'")
 			key = key[strings.LastIndexAny(key, " \t\"'{[,?&/")+1:]
-			if !looksSecret(key) {
+			if !looksSecret(key) || r == ':' && key == authKey {
 				continue
 			}
 		case ' ':
