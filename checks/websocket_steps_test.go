@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
@@ -217,22 +218,35 @@ func TestWebSocketStepProblems(t *testing.T) {
 // A template that is accepted can be filled in, whatever was captured.
 func FuzzTemplate(f *testing.F) {
 	for _, s := range []string{
-		"plain", "{{nonce}}", "{{ session }}-{{number}} {{uuid}} {{now}}", "{{json .id}}", "{{.id | json}}", "{{.id.x}}", "{{range 99999999}}x{{end}}",
+		"plain", "{{.id}}", "/calls/{{.id}}?token={{.id}}", "{{nonce}}", "{{ session }}-{{number}} {{uuid}} {{now}}", "{{json .id}}", "{{.id | json}}", "{{.id.x}}", "{{range 99999999}}x{{end}}",
 		`{{printf "%99999d" 1}}`, "{{$x := .id}}{{$x}}", "{{define \"a\"}}{{end}}", "{{block \"b\" .}}x{{end}}", "{{/* c */}}", "{{", "{{nonce .id}}", "{{(nonce)}}", "{{.}}", "{{json}}", "{{1}}",
 	} {
 		f.Add(s, `q"uote`)
 	}
 	f.Fuzz(func(t *testing.T, text, captured string) {
-		m, err := parseTemplate(text, append(stepVars(), "$id"), nil)
-		if err != nil {
-			return
-		}
-		got, err := m.execute(&wsprobe.Vars{Session: "s", Nonce: "n", Number: 1, Captured: map[string]any{"id": captured}})
-		if err != nil {
-			t.Fatalf("%q was accepted: %v", text, err)
-		}
-		if most := len(text) * (40 + 6*len(captured) + 2); len(got) > most {
-			t.Errorf("%q became %d bytes, want at most %d", text, len(got), most)
+		for i, escape := range []func(string) string{nil, escapeURL, escapeJSON} {
+			m, err := parseTemplate(text, append(stepVars(), "$id"), escape)
+			if err != nil {
+				return
+			}
+			got, err := m.execute(&wsprobe.Vars{Session: "s", Nonce: "n", Number: 1, Captured: map[string]any{"id": captured}})
+			if err != nil {
+				t.Fatalf("%q was accepted: %v", text, err)
+			}
+			if most := len(text) * (40 + 36*len(captured) + 2); len(got) > most {
+				t.Errorf("%q became %d bytes, want at most %d", text, len(got), most)
+			}
+			if text != "{{.id}}" {
+				continue
+			}
+			u, err := url.Parse("http://h/a?x=" + got) // one value stays one value
+			if i == 1 && (err != nil || u.Query().Get("x") != captured || len(u.Query()) != 1) {
+				t.Errorf("%q is %q in a URL: %v", captured, got, err)
+			}
+			var back string
+			if err := json.Unmarshal([]byte(`"`+got+`"`), &back); i == 2 && (err != nil || back != strings.ToValidUTF8(captured, "\ufffd") && utf8.ValidString(captured)) {
+				t.Errorf("%q is %q in JSON: %v", captured, got, err)
+			}
 		}
 	})
 }

@@ -63,7 +63,7 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 	q := p.req
 	again := question{q, nil, &sib.Again}
 	get := question{plain(q.target, q.own), &sib.Get, nil}
-	healthy := question{plain(p.at(healthPath, ""), q.own), &sib.Health, nil}
+	healthy := question{plain(p.at(healthPath, q.secretQuery()), q.own), &sib.Health, nil}
 	healthyToo := question{healthy.request, nil, &sib.HealthAgain}
 	switch first.Class {
 	case probe.RateLimited, probe.SchemeMismatch, probe.TLSClientCert:
@@ -78,7 +78,7 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 		return []question{healthy, get}
 	}
 	u := q.target.URL
-	nowhere := p.at(noSuchPath(u.Path), "")
+	nowhere := p.at(noSuchPath(u.Path), q.secretQuery())
 	var plan []question
 	add := func(into **Seen, r *Request) { plan = append(plan, question{r, into, nil}) }
 	if p.opt.Bypass != nil {
@@ -209,6 +209,17 @@ func (q *Request) credential() bool {
 		}
 	}
 	return slices.ContainsFunc(q.own, func(f probe.Field) bool { return q.secretName(f.Name) })
+}
+
+// secretQuery is the query with only the parameter of the credential in it, as a
+// header with one is sent to all paths too.
+func (q *Request) secretQuery() string {
+	for param := range strings.SplitSeq(q.target.URL.RawQuery, "&") {
+		if name, _, _ := strings.Cut(param, "="); q.secret != "" && strings.EqualFold(name, q.secret) {
+			return param
+		}
+	}
+	return ""
 }
 
 func (q *Request) secretName(name string) bool {

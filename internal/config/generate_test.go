@@ -199,6 +199,8 @@ func (g *generator) schema(t *testing.T) []byte {
 				return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text(`^[0-9.]+ ?%$`), {Type: "number"}}}
 			case reflect.TypeFor[alerting.Number]():
 				return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text(`^-?[0-9.]+ ?%$`), {Type: "number"}}}
+			case reflect.TypeFor[probe.JSON]():
+				return &jsonschema.Schema{Description: "anything"}
 			case reflect.TypeFor[probe.List]():
 				return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string"}, {Type: "array", Items: &jsonschema.Schema{Type: "string"}}}}
 			}
@@ -325,8 +327,11 @@ func (g *generator) value(t reflect.Type) string {
 	case reflect.Pointer:
 		return g.value(t.Elem())
 	case reflect.Slice:
-		if t == reflect.TypeFor[probe.List]() {
+		switch t {
+		case reflect.TypeFor[probe.List]():
 			return "text or list of texts"
+		case reflect.TypeFor[probe.JSON]():
+			return "anything"
 		}
 		return "list of " + g.value(t.Elem())
 	case reflect.Map:
