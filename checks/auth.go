@@ -139,7 +139,8 @@ func (s *tokenSource) fetch(ctx context.Context) (t probe.Token, _ *probe.Failur
 	}
 	f := &probe.Failure{Reason: o.Reason + more}
 	if o.Evidence != nil {
-		f.First = []byte(o.Evidence().Head) // never the body: it may hold a token
+		f.Instead = o.Evidence()
+		f.Instead.Body = "" // it may hold a token
 	}
 	return t, f
 }

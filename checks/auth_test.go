@@ -332,3 +332,14 @@ func TestAuthProblems(t *testing.T) {
 		}
 	}
 }
+
+// TestAuthEvidence: the evidence of a check without a token is that of the login,
+// without its body.
+func TestAuthEvidence(t *testing.T) {
+	app := newCallApp(t)
+	o := once(t, prober(t, authEnv(t, app.url, "{login: {url: /broken}}"), &Route{}, "url: /api"))
+	e := o.Evidence()
+	if !strings.HasSuffix(e.URL, "/broken") || !strings.HasPrefix(e.Head, "HTTP/1.1 500") || !strings.Contains(e.Curl, "/broken'") || e.Body != "" || e.Class != probe.AuthSetup || e.Reason != o.Reason {
+		t.Errorf("%+v", e)
+	}
+}

@@ -366,8 +366,9 @@ func (w *WebSocket) options(env probe.Env, s *scope) (o wsprobe.Options, bad []p
 		}
 		o.Expect = append(o.Expect, wsprobe.Expect{Match: match, Within: time.Duration(e.Within)})
 	}
+	vars := s.vars // of all its messages: not what its own steps capture
 	bad = append(bad, w.steps(env.Net, s, &o)...)
-	bad = append(bad, w.plural(env.Net, &o)...)
+	bad = append(bad, w.plural(env.Net, vars, &o)...)
 	return o, bad
 }
 

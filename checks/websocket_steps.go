@@ -90,7 +90,7 @@ func values(vars []string, v *wsprobe.Vars) []any {
 }
 
 // plural compiles sessions, stagger, require and isolation, and judges hold.
-func (w *WebSocket) plural(net *probe.Network, o *wsprobe.Options) (bad []probe.Problem) {
+func (w *WebSocket) plural(net *probe.Network, vars []string, o *wsprobe.Options) (bad []probe.Problem) {
 	o.Sessions, o.Stagger, o.Require = w.Sessions, time.Duration(w.Stagger), 1
 	if w.Sessions < 0 || w.Sessions > mostSessions {
 		bad = append(bad, probe.Problem{Path: "sessions", Text: fmt.Sprintf("%d, want 1 to %d", w.Sessions, mostSessions)})
@@ -121,7 +121,6 @@ func (w *WebSocket) plural(net *probe.Network, o *wsprobe.Options) (bad []probe.
 	if w.Isolation == "" {
 		return bad
 	}
-	vars := stepVars()
 	expr, err := compileJQ(net, w.Isolation, vars...)
 	if err != nil {
 		return append(bad, probe.Problem{Path: "isolation", Text: err.Error()})

@@ -219,7 +219,7 @@ func (c *Credential) safely(ctx context.Context) (t Token, f *Failure) {
 	}()
 	t, f = c.fetch(ctx)
 	if f != nil {
-		f = &Failure{Class: AuthSetup, Stage: StageMonitor, Reason: fmt.Sprintf("no credential %q: %s", c.name, f.Reason), Err: f.Err, First: f.First}
+		f = &Failure{Class: AuthSetup, Stage: StageMonitor, Reason: fmt.Sprintf("no credential %q: %s", c.name, f.Reason), Err: f.Err, Instead: f.Instead}
 	}
 	return t, f
 }

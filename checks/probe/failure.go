@@ -27,6 +27,9 @@ type Failure struct {
 	DaysLeft  float64
 	LifeLeft  float64 // share of the certificate's lifetime
 	HasCert   bool    // DaysLeft and LifeLeft are known
+	// Instead is the evidence of another request that failed before this one could
+	// be sent; nil: there was none.
+	Instead *Evidence
 }
 
 // MeasureCertDays is the measure that every https and wss probe has: for how
@@ -88,8 +91,14 @@ func (f *Failure) Outcome(what string, r *Redactor, evidence func() *Evidence) O
 	if evidence != nil {
 		o.Evidence = func() *Evidence {
 			e := evidence()
+			if f.Instead != nil {
+				other := *f.Instead // which others may have too
+				e = &other
+			}
 			e.Class, e.Stage, e.Reason, e.Phases = o.Class, o.Stage, o.Reason, o.Phases
-			e.Addresses, e.TLS = f.Addresses, f.TLS
+			if f.Instead == nil {
+				e.Addresses, e.TLS = f.Addresses, f.TLS
+			}
 			if e.TLS != nil && f.Stage == StageTLS {
 				e.TLS.Err = r.Line(f.Reason)
 			}

@@ -15,7 +15,7 @@ import (
 func TestDocs(t *testing.T) {
 	block := regexp.MustCompile("(?s)\n```yaml\n(.*?)\n```")
 	command := regexp.MustCompile("(?m)^\\| `tripline ([a-z-]+)")
-	for _, name := range []string{"README.md", "CONTRIBUTING.md", "docs/config.md"} {
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "docs/config.md", "docs/flows.md"} {
 		text, err := os.ReadFile("../../" + name)
 		if err != nil {
 			t.Fatal(err)
