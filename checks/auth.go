@@ -137,7 +137,7 @@ func (s *tokenSource) fetch(ctx context.Context) (t probe.Token, _ *probe.Failur
 		}
 		return t, nil
 	}
-	f := &probe.Failure{Reason: o.Reason + more}
+	f := &probe.Failure{Reason: o.Reason + more, RetryAfter: o.RetryAfter}
 	if o.Evidence != nil {
 		f.Instead = o.Evidence()
 		f.Instead.Body = "" // it may hold a token

@@ -2,7 +2,7 @@ package checks
 
 import (
 	"fmt"
-	"net/http"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -29,7 +29,7 @@ type outgoing struct {
 
 // fieldValue is a header field of which the value is a template.
 type fieldValue struct {
-	at   int // in fields
+	name string
 	text *messageTemplate
 }
 
@@ -73,13 +73,6 @@ func compileOutgoing(env probe.Env, a address, s *scope) (*outgoing, []probe.Pro
 	out.target = target
 	out.fields, more = env.Net.Fields(target, env.Headers, own)
 	bad = append(bad, more...)
-	for i := range out.values {
-		name := http.CanonicalHeaderKey(a.sorted()[out.values[i].at])
-		out.values[i].at = slices.IndexFunc(out.fields, func(f probe.Field) bool { return http.CanonicalHeaderKey(f.Name) == name })
-		if out.values[i].at < 0 {
-			return nil, bad // a name that is wrong, which is reported
-		}
-	}
 	return out, append(bad, out.conflict(target, own)...)
 }
 
@@ -100,21 +93,11 @@ func (out *outgoing) conflict(t *probe.Target, own map[string]string) (bad []pro
 	return bad
 }
 
-// sorted are the names of the headers in the order in which templates counts them.
-func (a address) sorted() []string {
-	names := make([]string, 0, len(a.headers))
-	for name := range a.headers {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // templates compiles the values of header fields. It returns them with samples
 // for the templates.
 func (out *outgoing) templates(headers map[string]string, s *scope) (own map[string]string, bad []probe.Problem) {
 	own = make(map[string]string, len(headers))
-	for i, name := range (address{headers: headers}).sorted() {
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		value := headers[name]
 		own[name] = value
 		if !strings.Contains(value, "{{") {
@@ -126,7 +109,7 @@ func (out *outgoing) templates(headers map[string]string, s *scope) (own map[str
 			continue
 		}
 		own[name] = "x"
-		out.values = append(out.values, fieldValue{i, t})
+		out.values = append(out.values, fieldValue{name, t})
 	}
 	return own, bad
 }
@@ -177,12 +160,12 @@ func (out *outgoing) fill(v *wsprobe.Vars, t probe.Token) (*probe.Target, []prob
 		if err != nil {
 			return nil, nil, err
 		}
-		name := fields[f.at].Name
 		if !httpguts.ValidHeaderFieldValue(value) {
-			return nil, nil, fmt.Errorf("the header field %s would hold control characters", name)
+			return nil, nil, fmt.Errorf("the header field %s would hold control characters", f.name)
 		}
-		out.known.AddHeader(name, value)
-		fields[f.at].Value = strings.TrimSpace(value)
+		out.known.AddHeader(f.name, value)
+		i := slices.IndexFunc(fields, func(g probe.Field) bool { return strings.EqualFold(f.name, g.Name) })
+		fields[i].Value = strings.TrimSpace(value) // it is there: Validate set a sample
 	}
 	u := out.target.URL
 	if out.url != nil {

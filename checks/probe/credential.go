@@ -200,7 +200,7 @@ func (c *Credential) start(ctx context.Context) *flight {
 		defer c.mu.Unlock()
 		now := time.Now()
 		if c.failed, c.flight = f, nil; f != nil {
-			c.retryAt = now.Add(retryPause)
+			c.retryAt = now.Add(max(retryPause, f.RetryAfter))
 		} else {
 			c.token, c.got = t, now
 		}
@@ -219,7 +219,7 @@ func (c *Credential) safely(ctx context.Context) (t Token, f *Failure) {
 	}()
 	t, f = c.fetch(ctx)
 	if f != nil {
-		f = &Failure{Class: AuthSetup, Stage: StageMonitor, Reason: fmt.Sprintf("no credential %q: %s", c.name, f.Reason), Err: f.Err, Instead: f.Instead}
+		f = &Failure{Class: AuthSetup, Stage: StageMonitor, Reason: fmt.Sprintf("no credential %q: %s", c.name, f.Reason), Err: f.Err, Instead: f.Instead, RetryAfter: f.RetryAfter}
 	}
 	return t, f
 }

@@ -30,6 +30,8 @@ type Failure struct {
 	// Instead is the evidence of another request that failed before this one could
 	// be sent; nil: there was none.
 	Instead *Evidence
+	// RetryAfter is how long to wait before the next attempt; 0: nobody said.
+	RetryAfter time.Duration
 }
 
 // MeasureCertDays is the measure that every https and wss probe has: for how
