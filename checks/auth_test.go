@@ -89,7 +89,7 @@ func TestAuthTogether(t *testing.T) {
 	env := authEnv(t, app.url, "{"+appLogin+"}")
 	var all sync.WaitGroup
 	for i := range 40 {
-		s := Settings(prober(t, env, &Route{}, "{url: /api, per_host: 100}"))
+		s := prober(t, env, &Route{}, "{url: /api, per_host: 100}")
 		if i%2 == 0 {
 			s = prober(t, env, &WebSocket{}, "{url: /ws/none/calls/call%201%2F2, per_host: 100}")
 		}

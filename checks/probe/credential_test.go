@@ -34,6 +34,9 @@ func (s *tokens) fetch(ctx context.Context) (Token, *Failure) {
 	return t, nil
 }
 
+// pass lets time go by in a bubble.
+func pass(d time.Duration) { <-time.After(d) }
+
 func use(t *testing.T, c *Credential) (used []string, f *Failure) {
 	t.Helper()
 	f = c.Use(t.Context(), func(tok Token) bool { used = append(used, tok.Value); return false })
@@ -60,7 +63,7 @@ func TestCredentialLife(t *testing.T) {
 			{5 * time.Second, false, ""}, // not tried again so soon
 			{6 * time.Second, false, "token-5"},
 		} {
-			time.Sleep(step.after)
+			pass(step.after)
 			s.fails = step.fails
 			used, f := use(t, c)
 			if got := strings.Join(used, " "); got != step.want || (f != nil) != (step.want == "") {
@@ -71,12 +74,12 @@ func TestCredentialLife(t *testing.T) {
 			}
 		}
 		s.life = 0 // nobody says when it ends
-		time.Sleep(2 * time.Hour)
+		pass(2 * time.Hour)
 		for _, want := range []string{"token-6", "token-6", "token-7"} {
 			if used, _ := use(t, c); strings.Join(used, "") != want {
 				t.Errorf("used %q, want %q", used, want)
 			}
-			time.Sleep(unknownLife/2 - time.Second)
+			pass(unknownLife/2 - time.Second)
 		}
 	})
 }
@@ -93,23 +96,23 @@ func TestCredentialSlow(t *testing.T) {
 		if f == nil || f.Class != AuthSetup || f.Reason != `no credential "app": POST http://login was not answered in time` {
 			t.Errorf("%+v", f)
 		}
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		if used, _ := use(t, c); strings.Join(used, "") != "token-1" || s.n != 1 {
 			t.Errorf("used %q after %d logins", used, s.n)
 		}
 		s.slow = time.Hour // never
-		time.Sleep(2 * time.Hour)
+		pass(2 * time.Hour)
 		begin := time.Now()
 		if _, f := use(t, c); f == nil || !strings.Contains(f.Reason, "no answer") || time.Since(begin) != fetchTime {
 			t.Errorf("%+v after %s", f, time.Since(begin))
 		}
 		stopped, stop := context.WithCancel(t.Context())
 		stop()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if f := c.Use(stopped, func(Token) bool { return false }); f == nil || f.Class != Interrupted {
 			t.Errorf("%+v", f)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 	})
 }
 
@@ -128,8 +131,8 @@ func TestCredentialRefused(t *testing.T) {
 			{"wait", ""},
 			{"token-3", "token-3 token-4"},
 		} {
-			if time.Sleep(time.Second); step.bad == "wait" {
-				time.Sleep(futileTime)
+			if pass(time.Second); step.bad == "wait" {
+				pass(futileTime)
 				continue
 			}
 			var used []string
