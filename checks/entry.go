@@ -75,9 +75,12 @@ func EncodeEntries(b []byte, entries []Entry) ([]byte, error) {
 // DecodeEntries reads what EncodeEntries wrote. The error is a *NewerError
 // when a record is of a version that this program does not know.
 func DecodeEntries(b []byte) ([]Entry, error) {
-	var entries []Entry
-	if err := json.Unmarshal(b, &entries); err != nil {
-		return nil, fmt.Errorf("decode entries: %w", err)
+	entries, ok := decodeCanonical(b)
+	if !ok {
+		entries = nil
+		if err := json.Unmarshal(b, &entries); err != nil {
+			return nil, fmt.Errorf("decode entries: %w", err)
+		}
 	}
 	for _, e := range entries {
 		if e.V > ResultVersion {
