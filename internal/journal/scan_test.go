@@ -1,0 +1,89 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestScan reads what Follow reads, of a log that was written before and goes on being written.
+func TestScan(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, Options{Dir: dir})
+	l := newLog(t, j, LogOptions[entry]{})
+	if err := l.Scan(t.Context(), func(uint64, time.Time, []byte) error { return errEnough }); err != nil {
+		t.Fatalf("an empty log: %v", err)
+	}
+	stop := background(t, l.Run)
+	const n = 3000
+	for i := range n {
+		l.Append(entry{ID: i, Pad: strings.Repeat("x", i%700)}, i%10 == 0)
+		if i%100 == 0 {
+			eventually(t, "written", func() bool { return l.Health().Pending == 0 })
+		}
+	}
+	eventually(t, "all written", func() bool { return l.Health().Pending == 0 })
+	_, followed := collected(t, l, 1, n)
+
+	scanned := func(meanwhile bool) (batches []Batch[entry]) {
+		t.Helper()
+		err := l.Scan(t.Context(), func(seq uint64, at time.Time, data []byte) error {
+			entries, err := decodeJSON[entry](data)
+			batches = append(batches, Batch[entry]{Seq: seq, Time: at, Entries: entries})
+			if seq == 1 && meanwhile {
+				l.Append(entry{ID: n}, true) // comes too late
+				eventually(t, "written while it is read", func() bool { return l.Health().Pending == 0 })
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return batches
+	}
+	if d := cmp.Diff(followed, scanned(true)); d != "" {
+		t.Errorf("scanned, against followed:\n%s", d)
+	}
+
+	// f's error, the end of the context and of the journal end it at once.
+	if err := l.Scan(t.Context(), func(uint64, time.Time, []byte) error { return errEnough }); !errors.Is(err, errEnough) {
+		t.Errorf("f's error: got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := l.Scan(ctx, func(uint64, time.Time, []byte) error { cancel(); return ctx.Err() }); !errors.Is(err, context.Canceled) {
+		t.Errorf("ended context: got %v", err)
+	}
+	if err := errors.Join(stop(), j.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Scan(t.Context(), func(uint64, time.Time, []byte) error { return nil }); !errors.Is(err, ErrClosed) {
+		t.Errorf("closed journal: got %v, want ErrClosed", err)
+	}
+	j = open(t, Options{Dir: dir})
+	l = newLog(t, j, LogOptions[entry]{})
+	if got := scanned(false); len(got) != len(followed)+1 || got[len(got)-1].Entries[0].ID != n {
+		t.Errorf("after a restart: %d batches, want %d", len(got), len(followed)+1)
+	}
+}
+
+func TestScanBackup(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                     "unexpected EOF",
+		"nonsense":             "archive: invalid archive stream",
+		"NATSARC1":             "unexpected EOF",
+		"NATSARC1\x00\x00\x00": "archive: invalid archive stream",
+		"NATSARC1\x03\x00\x05\x00\xff\xff\xff\xff\x00log": fmt.Sprintf("message 5 of %d bytes, want at most 1 MiB", 127|127<<7|127<<14|127<<21),
+		"NATSARC1\x03\x00\x05\x00\x04logab":               "archive: invalid archive stream",
+		"NATSARC1\x03\x00\x05\x00\x02logab":               "unexpected EOF",
+	} {
+		err := scanBackup(strings.NewReader(text), func(logMessage) error { return nil })
+		if err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, want %s", text, err, want)
+		}
+	}
+}
