@@ -91,7 +91,7 @@ type Position struct {
 func NewEvaluator(c EvaluatorConfig) *Evaluator {
 	return &Evaluator{
 		log: c.Log, store: c.Store, logger: c.Logger, engine: c.Engine, route: c.Route,
-		keep:      orDefault(c.Keep, 30*24*time.Hour),
+		keep:      orDefault(c.Keep, defaultKeep),
 		writer:    rand.Text(),
 		ready:     make(chan struct{}),
 		requests:  make(chan func(context.Context) error),

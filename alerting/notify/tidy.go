@@ -55,6 +55,15 @@ func (e *Evaluator) tidy(ctx context.Context) {
 	}
 }
 
+// defaultKeep is how long resolved incidents are kept.
+const defaultKeep = 30 * 24 * time.Hour
+
+// Outdated selects the incidents that an Evaluator with default settings has
+// deleted at the time now.
+func Outdated(incidents []alerting.Incident, now time.Time) map[string]bool {
+	return outdated(incidents, now, defaultKeep)
+}
+
 // outdated selects the incidents that need not be kept at the time now.
 func outdated(incidents []alerting.Incident, now time.Time, keep time.Duration) map[string]bool {
 	resolved := slices.DeleteFunc(slices.Clone(incidents), alerting.Incident.Open)

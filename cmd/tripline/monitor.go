@@ -19,6 +19,7 @@ import (
 	"github.com/tripline/tripline/internal/config"
 	"github.com/tripline/tripline/internal/journal"
 	"github.com/tripline/tripline/internal/prom"
+	"github.com/tripline/tripline/internal/replay"
 	"github.com/tripline/tripline/internal/schedule"
 	"github.com/tripline/tripline/internal/web"
 )
@@ -146,6 +147,7 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 	m.health = &health{monitor: m}
 	m.page = web.NewState()
 	m.firstSeq = m.log.Last() + 1
+	m.remember(ctx, m.cfg, replay.Era{After: m.log.Last(), At: time.Now().UTC(), Restart: true})
 	m.counters = m.newCounters()
 	m.exporter = m.newExporter()
 	m.server = web.New(web.Options{
@@ -153,6 +155,7 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 		Checks: func() []checks.Check { return m.config().Checks }, Problems: m.health.problems, Facts: m.health.facts,
 		Notifiers: func() []web.Notifier { return m.desks.states(m.config().Notifiers) }, Evidence: evidenceStore{m.journal}.newest,
 		Budgets: m.evaluator.Budgets, Warnings: m.warnings, Command: m.command, Metrics: prom.New(m.counters, m.self, m.slog),
+		Replay: replay.Handler(&stored{log: m.log, journal: m.journal}, m.slog),
 	})
 	return nil
 }

@@ -46,7 +46,7 @@ func TestProbe(t *testing.T) {
 		"BADACCEPT":  "f-accept-wrong",
 		"LATEAUTH":   "uv-auth-late",
 	} {
-		addrs[name] = replay(t, id)
+		addrs[name] = recorded(t, id)
 	}
 	cert := expired(t)
 	addrs["EXPIRED"] = listenTLS(t, cert)
@@ -107,7 +107,7 @@ type recordedAnswer struct {
 
 // replay starts a server that answers each sort of request as the recorded one
 // did, and returns its address.
-func replay(t *testing.T, id string) (addr string) {
+func recorded(t *testing.T, id string) (addr string) {
 	t.Helper()
 	var r struct {
 		ID       string                    `json:"id"`

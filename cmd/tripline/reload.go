@@ -17,6 +17,7 @@ import (
 	"github.com/tripline/tripline/alerting"
 	"github.com/tripline/tripline/checks"
 	"github.com/tripline/tripline/internal/config"
+	"github.com/tripline/tripline/internal/replay"
 )
 
 // reloader puts a new config in place of the running one. It reads and builds
@@ -70,6 +71,7 @@ func (r *reloader) try(ctx context.Context, author string) (string, error) {
 	}
 	at := time.Now().UTC()
 	err = m.evaluator.Reconfigure(ctx, routeFor(next), func(time.Time) []alerting.Change {
+		m.remember(ctx, next, replay.Era{After: m.engine.Seq(), At: at})
 		return m.engine.Reconfigure(next.Rules, next.Subjects, at)
 	})
 	if err != nil {

@@ -27,6 +27,8 @@ const (
 	rootCtrl     = "ctrl"
 	rootChanged  = "changed" // the server says here, to whoever listens, that a record of CTRL was stored
 
+	storeName = "standalone" // below Options.Dir
+
 	startTimeout = time.Minute // a store of 4 GiB opens in about a second
 )
 
@@ -43,7 +45,7 @@ type engine struct {
 // startEngine starts the server on the store below o.Dir and makes sure of the streams. changed is called after every change of
 // the state. Nothing listens on any port: the connection is a pipe.
 func startEngine(ctx context.Context, o Options, changed func()) (_ *engine, err error) {
-	store := filepath.Join(o.Dir, "standalone")
+	store := filepath.Join(o.Dir, storeName)
 	log := &serverLog{log: o.Log}
 	srv, err := server.NewServer(&server.Options{
 		ServerName:         "tripline",
@@ -85,7 +87,7 @@ func startEngine(ctx context.Context, o Options, changed func()) (_ *engine, err
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for _, cfg := range streams(o) {
-		if err := e.ensure(ctx, store, cfg); err != nil {
+		if err := e.ensure(ctx, store, cfg, o.Existing); err != nil {
 			return nil, fmt.Errorf("open stream %s in %s: %w%s", cfg.Name, store, err, log.because())
 		}
 	}
@@ -116,9 +118,12 @@ func streams(o Options) []jetstream.StreamConfig {
 }
 
 // ensure creates or updates a stream. It refuses to create one where the disk holds messages that the server could not read:
-// an empty stream in their place would hide, and in time overwrite, what they hold.
-func (e *engine) ensure(ctx context.Context, store string, cfg jetstream.StreamConfig) error {
+// an empty stream in their place would hide, and in time overwrite, what they hold. existing leaves one that is there as it is.
+func (e *engine) ensure(ctx context.Context, store string, cfg jetstream.StreamConfig, existing bool) error {
 	_, err := e.js.Stream(ctx, cfg.Name)
+	if existing && err == nil {
+		return nil
+	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		dir := filepath.Join(store, "jetstream", "$G", "streams", cfg.Name)
 		if hasMessages(dir) {

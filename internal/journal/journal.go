@@ -37,6 +37,11 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Existing {
+		if _, err := os.Stat(filepath.Join(o.Dir, storeName)); err != nil {
+			return nil, fmt.Errorf("open journal %q: there is none: %w", o.Dir, err)
+		}
+	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}

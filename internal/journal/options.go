@@ -28,7 +28,10 @@ type Options struct {
 	// MinFree is the free disk space below which entries wait in memory and evidence is refused, so that the state can still
 	// be written; default 64 MiB.
 	MinFree int64
-	Log     *slog.Logger // default: none
+	// Existing opens only what is there, with the limits that it has: a directory without a store is an error, and nothing
+	// else of these options changes what is kept. For programs that look at the journal of another.
+	Existing bool
+	Log      *slog.Logger // default: none
 
 	// Tests shorten these.
 	markerTTL time.Duration // how long the marker of a deleted key stays

@@ -69,7 +69,7 @@ func (e *engine) backup(ctx context.Context, stream string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = sub.Unsubscribe() }() // fails only when the connection is gone, and the subscription with it
+	defer func() { _ = sub.Unsubscribe() }()             // fails only when the connection is gone, and the subscription with it
 	if err := sub.SetPendingLimits(-1, -1); err != nil { // the window bounds it
 		return err
 	}

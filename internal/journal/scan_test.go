@@ -87,3 +87,23 @@ func TestScanBackup(t *testing.T) {
 		}
 	}
 }
+
+// TestExisting opens a journal to look at it: its limits stay, and nothing is made where there is none.
+func TestExisting(t *testing.T) {
+	if _, err := Open(t.Context(), Options{Dir: t.TempDir(), Existing: true}); err == nil || !strings.Contains(err.Error(), "there is none") {
+		t.Errorf("an empty directory: got %v", err)
+	}
+	dir := t.TempDir()
+	j := open(t, Options{Dir: dir, MaxAge: 90 * 24 * time.Hour})
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	j = open(t, Options{Dir: dir, Existing: true})
+	s, err := j.engine.js.Stream(t.Context(), streamLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.CachedInfo().Config.MaxAge; got != 90*24*time.Hour {
+		t.Errorf("the log keeps entries for %s, want the 90 days that it was made with", got)
+	}
+}

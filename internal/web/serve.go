@@ -42,6 +42,7 @@ type Options struct {
 	// Evidence returns the newest evidence of a check, nil if there is none.
 	Evidence func(ctx context.Context, check string) (*probe.Evidence, error)
 	Metrics  http.Handler // GET /metrics
+	Replay   http.Handler // GET /api/replay/..., for the commands that look back
 	// Warnings is what people should know of the monitor that does not make
 	// /health answer 503, such as a config file that was not reloaded.
 	Warnings func() []string
@@ -108,6 +109,9 @@ func (h *Server) Handler(exposed bool) http.Handler {
 	inner.HandleFunc("GET /page.js", h.static("text/javascript; charset=utf-8", pageJS))
 	if h.o.Metrics != nil {
 		inner.Handle("GET /metrics", h.o.Metrics)
+	}
+	if h.o.Replay != nil {
+		inner.Handle("GET /api/replay/", http.StripPrefix("/api/replay", h.o.Replay))
 	}
 	if h.o.Command != nil {
 		inner.Handle("POST /api/commands/{name}", h.command())
