@@ -105,7 +105,7 @@ type recordedAnswer struct {
 	} `json:"frames"`
 }
 
-// replay starts a server that answers each sort of request as the recorded one
+// recorded starts a server that answers each sort of request as the recorded one
 // did, and returns its address.
 func recorded(t *testing.T, id string) (addr string) {
 	t.Helper()
