@@ -71,8 +71,8 @@ func openStored(ctx context.Context, p program, dir string) (*stored, error) {
 }
 
 // Scan implements replay.Source.
-func (s *stored) Scan(ctx context.Context, f func(seq uint64, at time.Time, data []byte) error) error {
-	return s.log.Scan(ctx, f)
+func (s *stored) Scan(ctx context.Context, since time.Time, f func(seq uint64, at time.Time, data []byte) error) error {
+	return s.log.Scan(ctx, since, f)
 }
 
 // List implements replay.Source.

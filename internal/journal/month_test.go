@@ -115,7 +115,7 @@ func fill(t testing.TB, dir string, m *replaytest.Month) {
 		return err
 	})
 	if err == nil {
-		err = nc.FlushWithContext(t.Context())
+		err = nc.FlushTimeout(time.Minute)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ func TestScan(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, Options{Dir: dir})
 	l := newLog(t, j, LogOptions[entry]{})
-	if err := l.Scan(t.Context(), func(uint64, time.Time, []byte) error { return errEnough }); err != nil {
+	if err := l.Scan(t.Context(), time.Time{}, func(uint64, time.Time, []byte) error { return errEnough }); err != nil {
 		t.Fatalf("an empty log: %v", err)
 	}
 	stop := background(t, l.Run)
@@ -32,7 +32,7 @@ func TestScan(t *testing.T) {
 
 	scanned := func(meanwhile bool) (batches []Batch[entry]) {
 		t.Helper()
-		err := l.Scan(t.Context(), func(seq uint64, at time.Time, data []byte) error {
+		err := l.Scan(t.Context(), time.Time{}, func(seq uint64, at time.Time, data []byte) error {
 			entries, err := decodeJSON[entry](data)
 			batches = append(batches, Batch[entry]{Seq: seq, Time: at, Entries: entries})
 			if seq == 1 && meanwhile {
@@ -50,18 +50,36 @@ func TestScan(t *testing.T) {
 		t.Errorf("scanned, against followed:\n%s", d)
 	}
 
+	// From a time on, be it of few batches or of most.
+	for _, at := range []int{5, len(followed) / 2, len(followed) - 3} {
+		since, found := followed[at].Time, false
+		err := l.Scan(t.Context(), since, func(seq uint64, at time.Time, _ []byte) error {
+			found = found || at.Equal(since)
+			if !found && at.After(since) {
+				return fmt.Errorf("batch %d of %s comes before the one of %s", seq, at, since)
+			}
+			return nil
+		})
+		if err != nil || !found {
+			t.Errorf("since %s: found %t, %v", since, found, err)
+		}
+	}
+	if err := l.Scan(t.Context(), time.Now().Add(time.Hour), func(uint64, time.Time, []byte) error { return errEnough }); err != nil {
+		t.Errorf("since a time to come: %v", err)
+	}
+
 	// f's error, the end of the context and of the journal end it at once.
-	if err := l.Scan(t.Context(), func(uint64, time.Time, []byte) error { return errEnough }); !errors.Is(err, errEnough) {
+	if err := l.Scan(t.Context(), time.Time{}, func(uint64, time.Time, []byte) error { return errEnough }); !errors.Is(err, errEnough) {
 		t.Errorf("f's error: got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := l.Scan(ctx, func(uint64, time.Time, []byte) error { cancel(); return ctx.Err() }); !errors.Is(err, context.Canceled) {
+	if err := l.Scan(ctx, time.Time{}, func(uint64, time.Time, []byte) error { cancel(); return ctx.Err() }); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended context: got %v", err)
 	}
 	if err := errors.Join(stop(), j.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Scan(t.Context(), func(uint64, time.Time, []byte) error { return nil }); !errors.Is(err, ErrClosed) {
+	if err := l.Scan(t.Context(), time.Time{}, func(uint64, time.Time, []byte) error { return nil }); !errors.Is(err, ErrClosed) {
 		t.Errorf("closed journal: got %v, want ErrClosed", err)
 	}
 	j = open(t, Options{Dir: dir})

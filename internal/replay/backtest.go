@@ -56,7 +56,7 @@ func Backtest(ctx context.Context, s Source, o Options) (Report, error) {
 	}
 	b := backtest{options: o, eras: all}
 	b.report.AsItRan = !o.Throughout && len(all) > 0 && all[len(all)-1].Hash == o.Config.Hash()
-	if err := Each(ctx, s, b.batch); err != nil {
+	if err := Each(ctx, s, time.Time{}, b.batch); err != nil {
 		return Report{}, err
 	}
 	if b.replay == nil {

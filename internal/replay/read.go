@@ -43,9 +43,9 @@ func (c *chunk) decode() {
 	close(c.done)
 }
 
-// Each calls f with every batch of the log in order. Batches are decoded on all
+// Each calls f with every batch of the log since a time, in order. Batches are decoded on all
 // processors meanwhile. A batch of a newer version of the program is an error.
-func Each(ctx context.Context, s Source, f func(Batch) error) error {
+func Each(ctx context.Context, s Source, since time.Time, f func(Batch) error) error {
 	workers := max(1, runtime.GOMAXPROCS(0))
 	todo := make(chan *chunk, workers)
 	order := make(chan *chunk, 4*workers)
@@ -61,7 +61,7 @@ func Each(ctx context.Context, s Source, f func(Batch) error) error {
 	g.Go(func() error {
 		defer close(todo)
 		defer close(order)
-		return read(ctx, s, func(c *chunk) error {
+		return read(ctx, s, since, func(c *chunk) error {
 			for _, to := range []chan *chunk{order, todo} {
 				select {
 				case to <- c:
@@ -94,9 +94,9 @@ func Each(ctx context.Context, s Source, f func(Batch) error) error {
 }
 
 // read hands the log over in chunks.
-func read(ctx context.Context, s Source, hand func(*chunk) error) error {
+func read(ctx context.Context, s Source, since time.Time, hand func(*chunk) error) error {
 	var c *chunk
-	err := s.Scan(ctx, func(seq uint64, at time.Time, data []byte) error {
+	err := s.Scan(ctx, since, func(seq uint64, at time.Time, data []byte) error {
 		if c == nil {
 			c = &chunk{data: make([]byte, 0, chunkBytes+len(data)), done: make(chan struct{})}
 		}

@@ -102,8 +102,12 @@ func (r *Remote) get(ctx context.Context, path string) (io.ReadCloser, error) {
 }
 
 // Scan implements Source.
-func (r *Remote) Scan(ctx context.Context, f func(seq uint64, at time.Time, data []byte) error) error {
-	body, err := r.get(ctx, "/log")
+func (r *Remote) Scan(ctx context.Context, since time.Time, f func(seq uint64, at time.Time, data []byte) error) error {
+	path := "/log"
+	if !since.IsZero() {
+		path += "?since=" + url.QueryEscape(since.UTC().Format(time.RFC3339Nano))
+	}
+	body, err := r.get(ctx, path)
 	if err != nil {
 		return err
 	}

@@ -20,9 +20,10 @@ import (
 
 // Source is a stored log and the state beside it.
 type Source interface {
-	// Scan calls f with every batch of the log, from the oldest up to the newest
-	// at the time of the call, as it is stored. data is good until f returns.
-	Scan(ctx context.Context, f func(seq uint64, at time.Time, data []byte) error) error
+	// Scan calls f with every batch of the log that was written since a time, up
+	// to the newest at the time of the call, as it is stored. The zero time means
+	// all; somewhat older ones may come first. data is good until f returns.
+	Scan(ctx context.Context, since time.Time, f func(seq uint64, at time.Time, data []byte) error) error
 	// List returns the records of the state strictly below prefix.
 	List(ctx context.Context, prefix ...string) ([]notify.Record, error)
 	// Evidence returns the newest evidence of a check, nil if there is none.

@@ -28,7 +28,7 @@ const (
 // Handler lets the commands that look back read s while a monitor runs on it:
 //
 //	GET /process       {"pid":1}
-//	GET /log           lines of {"seq":1,"at":ns,"entries":[...]}, and at the end {"end":true}
+//	GET /log?since=    since a time (RFC 3339) or all, lines of {"seq":1,"at":ns,"entries":[...]}, and at the end {"end":true}
 //	GET /records?of=   a list of the records of one kind
 //	GET /evidence?check=
 //
@@ -95,6 +95,14 @@ func (h *handler) evidence(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) sendLog(w http.ResponseWriter, r *http.Request) {
+	var since time.Time
+	if text := r.URL.Query().Get("since"); text != "" {
+		var err error
+		if since, err = time.Parse(time.RFC3339Nano, text); err != nil {
+			http.Error(w, fmt.Sprintf("since is %q, want a time such as 2026-11-21T03:12:00Z", text), http.StatusBadRequest)
+			return
+		}
+	}
 	select {
 	case h.turns <- struct{}{}:
 		defer func() { <-h.turns }()
@@ -106,7 +114,7 @@ func (h *handler) sendLog(w http.ResponseWriter, r *http.Request) {
 	out := &paced{ctx: r.Context(), w: w, control: http.NewResponseController(w), began: time.Now()}
 	b := bufio.NewWriterSize(out, 1<<18)
 	var line []byte
-	err := h.source.Scan(r.Context(), func(seq uint64, at time.Time, data []byte) error {
+	err := h.source.Scan(r.Context(), since, func(seq uint64, at time.Time, data []byte) error {
 		line = strconv.AppendUint(append(line[:0], `{"seq":`...), seq, 10)
 		line = strconv.AppendInt(append(line, `,"at":`...), at.UnixNano(), 10)
 		line = append(append(append(line, `,"entries":`...), data...), "}\n"...)
