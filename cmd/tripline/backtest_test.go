@@ -19,6 +19,8 @@ defaults: {base_url: %q, every: 1s, timeout: 300ms, confirm: 0}
 checks:
   - {name: api, route: {url: /health}}
   - {name: live, group: ws, websocket: {url: /ws}}
+notify:
+  - {name: console, log: {}}
 rules:
 %s`, listen, tg.URL, rules)
 }
@@ -93,6 +95,22 @@ func TestBacktest(t *testing.T) {
 		}
 		if len(report.Decisions) < 6 || report.Results < 20 {
 			t.Errorf("%s: %d decisions of %d results, want at least 6 of 20", when, len(report.Decisions), report.Results)
+		}
+		id := report.Decisions[0].Incident.ID
+		explained := command(t, dir, 0, "explain", id[:len(id)-1])
+		for _, want := range []string{
+			id, "missing (rate, page): not_found", "threshold 0 %", "down", "not_found", "upgrade answered 404", "up  ", "console: version 2 of 2 at ",
+			"newest evidence of live", "| GET /ws HTTP/1.1",
+		} {
+			if !strings.Contains(explained, want) {
+				t.Errorf("%s: explain does not say %q:\n%s", when, want, explained)
+			}
+		}
+		if out := command(t, dir, 2, "explain", "nonsense"); !strings.Contains(out, "the newest are") || !strings.Contains(out, id) {
+			t.Errorf("%s: an unknown id: %s", when, out)
+		}
+		if out := command(t, dir, 2, "explain", "ws-"); !strings.Contains(out, "want one of them") || !strings.Contains(out, id) {
+			t.Errorf("%s: the beginning of several: %s", when, out)
 		}
 	}
 	same("while it runs")

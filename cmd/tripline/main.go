@@ -36,6 +36,8 @@ type cli struct {
 	Probe       probeCmd       `cmd:"" help:"Probe one URL, without a config file: what happened stage by stage, what most likely causes a failure, and how to repeat it by hand. Exit code 0: it works; 1: it does not; 2: could not probe."`
 	Validate    validateCmd    `cmd:"" help:"Read the config file and print every error, or the plan: what runs when, which rules apply, who is told, what is off and why."`
 	Backtest    backtestCmd    `cmd:"" help:"Replay the stored log through the rules and print every decision, and what is different from what was decided live: with an edited config, what that would have changed."`
+	Explain     explainCmd     `cmd:"" help:"Show what is behind an incident: figures and thresholds, the results in its time, who was told what and when, the newest evidence."`
+	Test        testCmd        `cmd:"" help:"Try the rules out on results that are written down in a file, and compare the incidents that come of them. Exit code 0: all as expected; 1: not; 2: a file has errors."`
 	Schema      schemaCmd      `cmd:"" help:"Print the JSON Schema of the config file."`
 	Reload      reloadCmd      `cmd:"" help:"Ask the running monitor to read its config file again; prints what changed."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask the running monitor's own /health; exit code 0 when it is ok (for container health checks)."`
