@@ -34,6 +34,14 @@ func TestDocs(t *testing.T) {
 			}
 		}
 	}
+	testRules(t, "../../rules_test.yaml", nil)
+	rules, err := os.ReadFile("../../docs/rules-testing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range block.FindAllStringSubmatch(string(rules), -1) {
+		testRules(t, "docs/rules-testing.md", []byte(m[1]))
+	}
 	readme, _ := os.ReadFile("../../README.md")
 	script, _ := os.ReadFile("testdata/script/validate.txtar")
 	_, errors, _ := strings.Cut(string(script), "-- bad.txt --\n")
@@ -48,6 +56,29 @@ func TestDocs(t *testing.T) {
 	for line := range strings.Lines(output) {
 		if line != "\n" && !strings.Contains(string(readme), "    "+line) {
 			t.Errorf("README.md lacks the line %q of the sample of tripline probe", line)
+		}
+	}
+}
+
+// testRules tries the tests of a file out; src is what it holds, nil: read it.
+func testRules(t *testing.T, name string, src []byte) {
+	t.Helper()
+	if src == nil {
+		var err error
+		if src, err = os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	suite, err := config.LoadTests(name, src, config.Env{Lookup: func(string) (string, bool) { return "", false }, ReadFile: config.ReadFile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(suite.Cases) == 0 {
+		t.Errorf("%s has no tests", name)
+	}
+	for _, c := range suite.Cases {
+		for _, wrong := range suite.Run(c) {
+			t.Errorf("%s: %s: %s", name, c.Name, wrong)
 		}
 	}
 }
