@@ -178,7 +178,7 @@ func (p *Point) setMeasures(text string) error {
 		return errors.New("a gap has no measures")
 	}
 	p.Measures = map[string]float64{}
-	for _, pair := range strings.Split(text, ",") {
+	for pair := range strings.SplitSeq(text, ",") {
 		name, number, ok := strings.Cut(pair, "=")
 		v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
 		if name = strings.TrimSpace(name); !ok || name == "" || err != nil || v-v != 0 {
