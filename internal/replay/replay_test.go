@@ -27,16 +27,30 @@ type memory struct {
 	*replaytest.Month
 	extra   []checks.Entry // after the month
 	records []notify.Record
+	encoded []Batch // of the month, without entries
+	data    [][]byte
+}
+
+// encode makes the month's batches once: that is most of the work of the tests.
+func (m *memory) encode() error {
+	if m.encoded != nil {
+		return nil
+	}
+	return m.Each(func(seq uint64, at time.Time, _ []checks.Entry, data []byte) error {
+		m.encoded = append(m.encoded, Batch{Seq: seq, At: at})
+		m.data = append(m.data, slices.Clone(data))
+		return nil
+	})
 }
 
 func (m *memory) Scan(_ context.Context, since time.Time, f func(uint64, time.Time, []byte) error) error {
 	last, end := uint64(0), time.Time{}
-	err := m.Each(func(seq uint64, at time.Time, _ []checks.Entry, data []byte) error {
-		if last, end = seq, at; at.Before(since) {
-			return nil
+	err := m.encode()
+	for i, b := range m.encoded {
+		if last, end = b.Seq, b.At; err == nil && !b.At.Before(since) {
+			err = f(b.Seq, b.At, m.data[i])
 		}
-		return f(seq, at, data)
-	})
+	}
 	for i, e := range m.extra {
 		var b []byte
 		if err == nil {
@@ -295,7 +309,7 @@ func TestExplain(t *testing.T) {
 }
 
 func TestEachEnds(t *testing.T) {
-	m := &memory{Month: replaytest.New(1, 100)}
+	m := &memory{Month: replaytest.New(1, 8)}
 	if err := Each(t.Context(), m, time.Time{}, func(Batch) error { return errPast }); !errors.Is(err, errPast) {
 		t.Errorf("f's error: %v", err)
 	}
@@ -303,7 +317,7 @@ func TestEachEnds(t *testing.T) {
 	if err := Each(ctx, m, time.Time{}, func(Batch) error { cancel(); return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("the end of the context: %v", err)
 	}
-	m.Days = 0
+	m = &memory{Month: replaytest.New(0, 8)}
 	m.extra = []checks.Entry{{V: checks.ResultVersion + 1, Tick: &checks.Tick{}}}
 	if err := Each(t.Context(), m, time.Time{}, func(Batch) error { return nil }); err == nil || !strings.Contains(err.Error(), "newer Tripline") {
 		t.Errorf("an entry of a newer version: %v", err)
