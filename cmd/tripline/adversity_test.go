@@ -6,10 +6,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -322,26 +324,30 @@ func TestAdversitySuspend(t *testing.T) {
 	}
 }
 
-// TestAdversityHanging lets 20 % of the checks hang: the others must not
+// TestAdversityHanging lets some of the checks hang: the others must not
 // notice.
 func TestAdversityHanging(t *testing.T) {
-	t.Parallel()
-	const n, hosts = 200, 10
-	hangs := func(check int) bool { return check/hosts%5 == 0 } // some of each host
-	f, listen := newFleet(t, hosts), freePort(t)
-	f.answers(func(w http.ResponseWriter, r *http.Request) {
-		var check int
-		if _, err := fmt.Sscanf(r.URL.Path, "/c%d", &check); err == nil && hangs(check) {
-			hang(w, r)
-		}
-	})
-	p, _ := launch(t, f.config(listen, n, 900*time.Millisecond, ""))
-	waitFor(t, 30*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
-	<-time.After(*adversityTime)
-	p.alive()
-	f.wantKept(t, n, func(check int) bool { return !hangs(check) })
-	if status, body := get(t, "http://"+listen+"/health"); status != http.StatusOK {
-		t.Errorf("/health: status %d: %s", status, body)
+	for _, percent := range []int{2, 20} {
+		t.Run(fmt.Sprint(percent), func(t *testing.T) {
+			t.Parallel()
+			const n, hosts = 200, 10
+			hangs := func(check int) bool { return (check+check/hosts)*percent%100 < percent } // of different hosts
+			f, listen := newFleet(t, hosts), freePort(t)
+			f.answers(func(w http.ResponseWriter, r *http.Request) {
+				var check int
+				if _, err := fmt.Sscanf(r.URL.Path, "/c%d", &check); err == nil && hangs(check) {
+					hang(w, r)
+				}
+			})
+			p, _ := launch(t, f.config(listen, n, 900*time.Millisecond, ""))
+			waitFor(t, 30*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+			<-time.After(*adversityTime)
+			p.alive()
+			f.wantKept(t, n, func(check int) bool { return !hangs(check) })
+			if status, body := get(t, "http://"+listen+"/health"); status != http.StatusOK {
+				t.Errorf("/health: status %d: %s", status, body)
+			}
+		})
 	}
 }
 
@@ -371,4 +377,52 @@ func TestAdversitySlowSlack(t *testing.T) {
 	if all := slack.Roots(); len(all) != hosts {
 		t.Errorf("%d messages, want %d:\n%s", len(all), hosts, dump(slack))
 	}
+}
+
+// TestAdversitySlowNotifiers lets every check fail while each notifier takes a
+// second for each answer: the schedule does not notice, and each notifier is
+// told of every group.
+func TestAdversitySlowNotifiers(t *testing.T) {
+	t.Parallel()
+	const n, hosts = 200, 8
+	var mu sync.Mutex
+	asked := map[string]int{}
+	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.Split(r.URL.Path, "/")[1]
+		mu.Lock()
+		asked[name]++
+		mu.Unlock()
+		_, _ = io.Copy(io.Discard, r.Body)
+		pause(r.Context(), time.Second)
+		if name == "pagerduty" {
+			w.WriteHeader(http.StatusAccepted)
+			return
+		}
+		_, _ = io.WriteString(w, "ok")
+	}))
+	defer sink.Close()
+	f, listen := newFleet(t, hosts), freePort(t)
+	p, _ := launch(t, f.config(listen, n, 900*time.Millisecond, fmt.Sprintf(`rules:
+  - {name: down, select: {}, severity: page, down: {}}
+notify:
+  - {name: hook, slack_webhook: {url: "%[1]s/hook"}}
+  - {name: pagerduty, pagerduty: {routing_key: 0123456789abcdef0123456789abcdef, api_url: "%[1]s/pagerduty"}}
+  - {name: alertmanager, alertmanager: {urls: ["%[1]s/alertmanager"]}}
+  - {name: webhook, webhook: {url: "%[1]s/webhook", allow_private: true, allow_unsigned: true}}
+`, sink.URL)))
+	waitFor(t, 30*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+	f.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	for _, name := range []string{"hook", "pagerduty", "alertmanager", "webhook"} {
+		waitFor(t, 60*time.Second, name+" to be told of each group", func() bool {
+			return metric(t, listen, fmt.Sprintf("tripline_deliveries_total{notifier=%q}", name)) >= hosts
+		})
+		mu.Lock()
+		if asked[name] < hosts {
+			t.Errorf("%s was asked %d times, want at least %d", name, asked[name], hosts)
+		}
+		mu.Unlock()
+	}
+	<-time.After(*adversityTime)
+	p.alive()
+	f.wantKept(t, n, every)
 }

@@ -27,6 +27,21 @@ import (
 // some 20 KiB and a file descriptor while it runs.
 const DefaultWorkers = 4096
 
+const (
+	ownFiles = 128 // descriptors that are left to the log, the page and those who tell people
+	runFiles = 2   // that a run has open at most, as a rule: sockets to a host's two addresses, or to its resolvers
+)
+
+// workersFor is how many runs may be made at one time by a process that may
+// have so many files open, 0 for any number. Without it, runs that hang would
+// take the descriptors of the log.
+func workersFor(files uint64) int {
+	if files == 0 || files >= ownFiles+runFiles*DefaultWorkers {
+		return DefaultWorkers
+	}
+	return int(max(files, ownFiles+16*runFiles)-ownFiles) / runFiles
+}
+
 // Sink takes the entries: the log. Append never blocks. urgent entries are
 // those that somebody waits for, such as a change of status.
 type Sink interface {
@@ -45,7 +60,9 @@ type Options struct {
 	// every record that says something new; while it is behind by more than
 	// 256 records further ones are dropped and counted. Nil stores nothing.
 	Evidence func(context.Context, *probe.Evidence) error
-	Workers  int // most runs at one time; 0 means DefaultWorkers
+	// Workers is the most runs at one time; 0 means DefaultWorkers, or as many
+	// as the limit of open files allows.
+	Workers int
 	// RunAtStart runs every check soon after Run or Replace first sees it: up
 	// to 50 within 2 s, many evenly over their first interval.
 	RunAtStart bool
@@ -103,7 +120,7 @@ const (
 // New makes a Runner.
 func New(o Options) *Runner {
 	if o.Workers <= 0 {
-		o.Workers = DefaultWorkers
+		o.Workers = workersFor(openFiles())
 	}
 	r := &Runner{
 		o: o, newAlarm: newAlarm, base: time.Now(),

@@ -612,3 +612,11 @@ func TestRealTime(t *testing.T) {
 	t.Logf("lateness: median %s, worst %s", late[len(late)/2], late[len(late)-1])
 	r.Replace(nil, nil) // after the end it does no harm
 }
+
+func TestWorkersFor(t *testing.T) {
+	for files, want := range map[uint64]int{0: 4096, 20: 16, 160: 16, 256: 64, 1024: 448, 8319: 4095, 8320: 4096, 1 << 63: 4096} {
+		if got := workersFor(files); got != want {
+			t.Errorf("%d open files: %d workers, want %d", files, got, want)
+		}
+	}
+}
