@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 
@@ -108,7 +107,8 @@ func (e *engine) collect(ctx context.Context, subject string, request any, n int
 		return nil, nil, err
 	}
 	inbox := e.nc.NewInbox()
-	sub, err := e.nc.SubscribeSync(inbox)
+	queue := make(chan *nats.Msg, n+1) // SubscribeSync would make one of 512 KiB for each call
+	sub, err := e.nc.ChanSubscribe(inbox, queue)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -117,9 +117,13 @@ func (e *engine) collect(ctx context.Context, subject string, request any, n int
 		return nil, nil, err
 	}
 	for len(msgs) < n {
-		m, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return nil, nil, err
+		var m *nats.Msg
+		select {
+		case m = <-queue:
+		case <-e.gone:
+			return nil, nil, nats.ErrConnectionClosed
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
 		}
 		if m.Header.Get(hdrStatus) != "" {
 			return msgs, m, nil
@@ -200,7 +204,7 @@ func (e *engine) readLast(ctx context.Context, stream, filter string) (record, e
 // It never sees half of an atomic batch: the server holds batches back from direct reads until they are whole.
 func (e *engine) readFrom(ctx context.Context, stream, filter string, seq uint64) (records []record, more bool, err error) {
 	req := directGet{Seq: seq, Batch: readMessages, MaxBytes: readBytes, NextBySubj: filter}
-	msgs, status, err := e.collect(ctx, "$JS.API.DIRECT.GET."+stream, req, math.MaxInt)
+	msgs, status, err := e.collect(ctx, "$JS.API.DIRECT.GET."+stream, req, readMessages+1) // and the status at its end
 	if err == nil {
 		err = e.whole(stream)
 	}
