@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -217,6 +218,12 @@ func TestAdversityKilledWhileFull(t *testing.T) {
 	p = start(t, dir, nil, "run")
 	again := f.least(n)
 	waitFor(t, 20*time.Second, "three runs after the restart", func() bool { return f.least(n) >= again+3 })
+	for i := range n {
+		waitFor(t, 20*time.Second, "the page to show the gap", func() bool {
+			_, body := get(t, fmt.Sprintf("http://%s/api/checks/c%d", listen, i))
+			return strings.Contains(body, `"status": "gap"`)
+		})
+	}
 	p.stop()
 	entries := readLog(t, dir)
 	live.wantIn(t, entries)
