@@ -100,6 +100,9 @@ func (d *faultyDisk) be(state string) {
 func TestAdversityFailingDisk(t *testing.T) {
 	for fault, text := range map[string]string{"EIO": "input/output error", "EROFS": "read-only file system"} {
 		t.Run(fault, func(t *testing.T) {
+			if fault != "EIO" && *adversityTime <= shortAdversity {
+				t.Skip("the same as EIO but for the text; with a longer -adversity")
+			}
 			t.Parallel()
 			disk := newFaultyDisk(t)
 			outage(t, disk.dir, text, func() (end func()) {
@@ -110,12 +113,16 @@ func TestAdversityFailingDisk(t *testing.T) {
 	}
 }
 
-// TestAdversitySlowDisk has each fsync take 0.2 s and then 2 s, of which each
-// batch needs several: the schedule does not notice, an outage of the target
+// TestAdversitySlowDisk has each fsync take 0.2 s and then 1 s (2 s with a
+// longer -adversity), of which each batch needs several: the schedule does not notice, an outage of the target
 // is told, and all that was acknowledged is in the log.
 func TestAdversitySlowDisk(t *testing.T) {
 	t.Parallel()
 	const n = 20
+	slow := time.Second
+	if *adversityTime > shortAdversity {
+		slow = 2 * time.Second
+	}
 	disk := newFaultyDisk(t)
 	slack := slacktest.New()
 	defer slack.Close()
@@ -132,12 +139,12 @@ func TestAdversitySlowDisk(t *testing.T) {
 		return len(m) == 1 && strings.Contains(m[0].Text, "status 503")
 	})
 	t.Logf("told after %s with an fsync of 200ms", time.Since(at).Round(time.Millisecond))
-	disk.be("slow 2s")
+	disk.be("slow " + slow.String())
 	<-time.After(*adversityTime)
 	f.answers(func(http.ResponseWriter, *http.Request) {})
 	at = time.Now()
 	waitFor(t, 120*time.Second, "the resolve", func() bool { return len(resolves(slack)) == 1 })
-	t.Logf("resolved after %s with an fsync of 2s", time.Since(at).Round(time.Millisecond))
+	t.Logf("resolved after %s with an fsync of %s", time.Since(at).Round(time.Millisecond), slow)
 	disk.be("well")
 	waitFor(t, 60*time.Second, "/health to be well and the log to have caught up", func() bool {
 		status, _ := get(t, "http://"+listen+"/health")

@@ -15,10 +15,10 @@ import (
 var (
 	manyChecks = flag.Int("many", 1000, "how many checks TestAdversityMany has")
 	manyEvery  = flag.Duration("many-every", 6*time.Second, "the interval of the checks of TestAdversityMany")
-	manyTime   = flag.Duration("many-time", 12*time.Second, "how long TestAdversityMany lasts")
+	manyTime   = flag.Duration("many-time", 6*time.Second, "how long TestAdversityMany goes on after each check was run once")
 )
 
-// TestAdversityMany has many checks of which 2 % hang, with default settings.
+// TestAdversityMany has many checks of which 2 % hang, with the default timeout.
 // Each check is run once in its first interval, at an even pace, and the slots
 // of the others are kept. At full size:
 //

@@ -27,8 +27,10 @@ import (
 	"github.com/tripline/tripline/internal/journal"
 )
 
+const shortAdversity = 3 * time.Second
+
 // adversityTime is how long each adversity lasts.
-var adversityTime = flag.Duration("adversity", 3*time.Second, "how long each adversity of TestAdversity... lasts")
+var adversityTime = flag.Duration("adversity", shortAdversity, "how long each adversity of TestAdversity... lasts")
 
 // fleet is a number of hosts that count the requests for each path.
 type fleet struct {
