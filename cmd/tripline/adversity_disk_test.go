@@ -142,20 +142,24 @@ func outage(t *testing.T, dir, text string, begin func() (end func())) {
 	slack := slacktest.New()
 	defer slack.Close()
 	f, listen := newFleet(t, 1), freePort(t)
-	writeFile(t, filepath.Join(dir, "config.yaml"), f.config(listen, n, 500*time.Millisecond, slackConfig(slack)))
+	writeFile(t, filepath.Join(dir, "config.yaml"), f.config(listen, n, 900*time.Millisecond, slackConfig(slack)))
 	p := start(t, dir, nil, "run")
-	waitFor(t, 30*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+	waitFor(t, time.Minute, "two runs", func() bool { return f.least(n) >= 2 })
 	live := follow(t, listen)
 
 	at, end := time.Now(), begin()
-	waitFor(t, 30*time.Second, "/health to say so", func() bool {
+	waitFor(t, time.Minute, "/health to say so", func() bool {
 		status, body := get(t, "http://"+listen+"/health")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "the log takes no entries since") &&
 			(strings.Contains(body, text) || strings.Contains(body, "no space left"))
 	})
-	told := roots(t, slack, directAfter+30*time.Second, "the direct message", func(m []slacktest.Message) bool { return len(m) == 1 })
+	var told []slacktest.Message
+	waitFor(t, directAfter+time.Minute, "the direct message", func() bool {
+		told = directTold(slack.Roots())
+		return len(told) > 0
+	})
 	t.Logf("told after %s: %s", time.Since(at).Round(time.Millisecond), told[0].Text)
-	for _, want := range []string{"monitor", "the log takes no entries since", "wait in memory"} {
+	for _, want := range []string{"the log takes no entries since", "wait in memory"} {
 		if !strings.Contains(told[0].Text, want) {
 			t.Errorf("the message %q lacks %q", told[0].Text, want)
 		}
@@ -164,22 +168,33 @@ func outage(t *testing.T, dir, text string, begin func() (end func())) {
 	p.alive()
 	end()
 	at = time.Now()
-	waitFor(t, 30*time.Second, "/health to be well", func() bool {
+	waitFor(t, time.Minute, "/health to be well", func() bool {
 		status, _ := get(t, "http://"+listen+"/health")
 		return status == http.StatusOK
 	})
 	t.Logf("well %s after the disk was", time.Since(at).Round(time.Millisecond))
-	waitFor(t, 30*time.Second, "the message of the recovery", func() bool { return len(resolves(slack)) == 1 })
-	if all, ends := slack.Roots(), resolves(slack); len(all) != 1 || len(ends) != 1 {
+	waitFor(t, time.Minute, "the message of the recovery", func() bool { return len(directTold(resolves(slack))) > 0 })
+	if all, ends := directTold(slack.Roots()), directTold(resolves(slack)); len(all) != 1 || len(ends) != 1 {
 		t.Errorf("%d messages and %d resolves, want one of each:\n%s", len(all), len(ends), dump(slack))
 	}
 	f.wantKept(t, n, every)
-	if code, _ := p.stop(); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
+	if code, took := p.stop(); code != 0 {
+		f.late(t, "exit code %d after %s, want 0", code, took)
 	}
 	entries := readLog(t, dir)
 	live.wantIn(t, entries)
 	wantAll(t, f, n, entries)
+}
+
+// directTold are the messages about the monitor itself: where the machine is
+// slow there are others.
+func directTold(all []slacktest.Message) (list []slacktest.Message) {
+	for _, m := range all {
+		if strings.Contains(m.Text, directGroup) {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // wantAll fails the test unless all runs of n checks are among entries, as
@@ -204,22 +219,22 @@ func TestAdversityKilledWhileFull(t *testing.T) {
 	const n = 5
 	dir := smallDisk(t)
 	f, listen := newFleet(t, 1), freePort(t)
-	writeFile(t, filepath.Join(dir, "config.yaml"), f.config(listen, n, 500*time.Millisecond, ""))
+	writeFile(t, filepath.Join(dir, "config.yaml"), f.config(listen, n, 900*time.Millisecond, ""))
 	p := start(t, dir, nil, "run")
-	waitFor(t, 20*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+	waitFor(t, time.Minute, "two runs", func() bool { return f.least(n) >= 2 })
 	live := follow(t, listen)
-	waitFor(t, 20*time.Second, "two more runs", func() bool { return f.least(n) >= 4 })
+	waitFor(t, time.Minute, "two more runs", func() bool { return f.least(n) >= 4 })
 	free := fill(t, dir)
 	before := f.total()
-	waitFor(t, 10*time.Second, "results to wait in memory", func() bool { return metric(t, listen, "tripline_log_pending_entries") > 2*n })
+	waitFor(t, time.Minute, "results to wait in memory", func() bool { return metric(t, listen, "tripline_log_pending_entries") > 2*n })
 	p.kill()
 	free()
 	ran := f.total() - before
 	p = start(t, dir, nil, "run")
 	again := f.least(n)
-	waitFor(t, 20*time.Second, "three runs after the restart", func() bool { return f.least(n) >= again+3 })
+	waitFor(t, time.Minute, "three runs after the restart", func() bool { return f.least(n) >= again+3 })
 	for i := range n {
-		waitFor(t, 20*time.Second, "the page to show the gap", func() bool {
+		waitFor(t, time.Minute, "the page to show the gap", func() bool {
 			_, body := get(t, fmt.Sprintf("http://%s/api/checks/c%d", listen, i))
 			return strings.Contains(body, `"status": "gap"`)
 		})

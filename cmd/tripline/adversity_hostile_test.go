@@ -103,7 +103,7 @@ type footprint struct{ memory, goroutines, files float64 }
 
 func measure(t *testing.T, listen string) (f footprint) {
 	t.Helper()
-	waitFor(t, 20*time.Second, "/metrics", func() bool { // 503 while too many ask at once
+	waitFor(t, time.Minute, "/metrics", func() bool { // 503 while too many ask at once
 		f = footprint{
 			metric(t, listen, "process_resident_memory_bytes"), metric(t, listen, "go_goroutines"), metric(t, listen, "process_open_fds"),
 		}
@@ -150,7 +150,7 @@ func TestAdversityHostile(t *testing.T) {
 		}
 	}
 	p, dir := launch(t, b.String())
-	waitFor(t, 20*time.Second, "good runs", func() bool {
+	waitFor(t, time.Minute, "good runs", func() bool {
 		return metric(t, listen, `tripline_slots_total{outcome="kept"}`) >= 3*each*float64(len(answers))
 	})
 	before := measure(t, listen)

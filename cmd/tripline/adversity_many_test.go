@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	manyChecks = flag.Int("many", 1000, "how many checks TestAdversityMany has")
+	manyChecks = flag.Int("many", 300, "how many checks TestAdversityMany has")
 	manyEvery  = flag.Duration("many-every", 6*time.Second, "the interval of the checks of TestAdversityMany")
 	manyTime   = flag.Duration("many-time", 6*time.Second, "how long TestAdversityMany goes on after each check was run once")
 )
@@ -42,7 +42,7 @@ func TestAdversityMany(t *testing.T) {
 		fmt.Fprintf(&b, "  - {name: c%d, group: g%d, route: {url: \"http://%s/c%d\"}}\n", i, host, f.hosts[host], i)
 	}
 	p, dir := launch(t, b.String())
-	waitFor(t, 60*time.Second+interval, "the first runs", func() bool { return f.least(n) >= 1 })
+	waitFor(t, 2*time.Minute+interval, "the first runs", func() bool { return f.least(n) >= 1 })
 	<-time.After(*manyTime)
 	p.alive()
 	if status, body := get(t, "http://"+listen+"/health"); status != http.StatusOK {

@@ -43,7 +43,7 @@ func TestAdversityReaders(t *testing.T) {
 	f, listen := newFleet(t, 10), freePort(t)
 	f.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	p, _ := launch(t, f.config(listen, n, 900*time.Millisecond, ""))
-	waitFor(t, 30*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+	waitFor(t, time.Minute, "two runs", func() bool { return f.least(n) >= 2 })
 	before := measure(t, listen)
 	head := " HTTP/1.1\r\nHost: " + listen + "\r\n"
 	for range readers {
@@ -56,7 +56,7 @@ func TestAdversityReaders(t *testing.T) {
 	for time.Since(at) < *adversityTime {
 		for _, path := range []string{"/health", "/metrics", "/"} {
 			asked := time.Now()
-			waitFor(t, 20*time.Second, path, func() bool { // 503 while too many ask at once
+			waitFor(t, time.Minute, path, func() bool { // 503 while too many ask at once
 				status, _ := get(t, "http://"+listen+path)
 				return status == http.StatusOK
 			})
@@ -102,14 +102,14 @@ func TestAdversityOutput(t *testing.T) {
 	writeFile(t, dir+"/config.yaml", f.config(listen, n, 900*time.Millisecond, slackConfig(slack)))
 	p := startTo(t, w, &syncBuffer{}, dir, nil, "run", "--log-level=debug")
 	w.Close()
-	waitFor(t, 20*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+	waitFor(t, time.Minute, "two runs", func() bool { return f.least(n) >= 2 })
 	at := time.Now()
 	for k := 0; time.Since(at) < *adversityTime; k++ { // each turn is a line for each check
 		if f.answers(bad); k%2 == 1 {
 			f.answers(func(http.ResponseWriter, *http.Request) {})
 		}
 		seen := f.least(n)
-		waitFor(t, 20*time.Second, "a run", func() bool { return f.least(n) > seen })
+		waitFor(t, time.Minute, "a run", func() bool { return f.least(n) > seen })
 	}
 	f.answers(bad)
 	roots(t, slack, 15*time.Second, "the message", func(m []slacktest.Message) bool { return len(m) >= 1 })

@@ -294,7 +294,7 @@ func TestAdversitySuspend(t *testing.T) {
 	const n = 5
 	f, listen := newFleet(t, 1), freePort(t)
 	p, dir := launch(t, f.config(listen, n, 500*time.Millisecond, ""))
-	waitFor(t, 20*time.Second, "three runs", func() bool { return f.least(n) >= 3 })
+	waitFor(t, time.Minute, "three runs", func() bool { return f.least(n) >= 3 })
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +303,7 @@ func TestAdversitySuspend(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, 20*time.Second, "three more runs", func() bool { return f.least(n) >= before+3 })
+	waitFor(t, time.Minute, "three more runs", func() bool { return f.least(n) >= before+3 })
 	if code, _ := p.stop(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
@@ -332,7 +332,7 @@ func TestAdversityHanging(t *testing.T) {
 	for _, percent := range []int{2, 20} {
 		t.Run(fmt.Sprint(percent), func(t *testing.T) {
 			t.Parallel()
-			const n, hosts = 200, 10
+			const n, hosts = 100, 10
 			hangs := func(check int) bool { return (check+check/hosts)*percent%100 < percent } // of different hosts
 			f, listen := newFleet(t, hosts), freePort(t)
 			f.answers(func(w http.ResponseWriter, r *http.Request) {
@@ -342,7 +342,7 @@ func TestAdversityHanging(t *testing.T) {
 				}
 			})
 			p, _ := launch(t, f.config(listen, n, 900*time.Millisecond, ""))
-			waitFor(t, 30*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+			waitFor(t, time.Minute, "two runs", func() bool { return f.least(n) >= 2 })
 			<-time.After(*adversityTime)
 			p.alive()
 			f.wantKept(t, n, func(check int) bool { return !hangs(check) })
@@ -357,13 +357,13 @@ func TestAdversityHanging(t *testing.T) {
 // each answer: the schedule must not notice, and every group is told within 3 s.
 // It is not parallel, since that is a matter of the time that the machine has.
 func TestAdversitySlowSlack(t *testing.T) {
-	const n, hosts = 200, 8 // as many as a Desk has workers
+	const n, hosts = 80, 8 // as many as a Desk has workers
 	slack := slacktest.New()
 	defer slack.Close()
 	slack.Inject(slacktest.Fault{Delay: time.Second})
 	f, listen := newFleet(t, hosts), freePort(t)
 	p, _ := launch(t, f.config(listen, n, 900*time.Millisecond, slackConfig(slack)))
-	waitFor(t, 30*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+	waitFor(t, time.Minute, "two runs", func() bool { return f.least(n) >= 2 })
 
 	at := time.Now()
 	f.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
@@ -386,7 +386,7 @@ func TestAdversitySlowSlack(t *testing.T) {
 // told of every group.
 func TestAdversitySlowNotifiers(t *testing.T) {
 	t.Parallel()
-	const n, hosts = 200, 8
+	const n, hosts = 80, 8
 	var mu sync.Mutex
 	asked := map[string]int{}
 	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -412,10 +412,10 @@ notify:
   - {name: alertmanager, alertmanager: {urls: ["%[1]s/alertmanager"]}}
   - {name: webhook, webhook: {url: "%[1]s/webhook", allow_private: true, allow_unsigned: true}}
 `, sink.URL)))
-	waitFor(t, 30*time.Second, "two runs", func() bool { return f.least(n) >= 2 })
+	waitFor(t, time.Minute, "two runs", func() bool { return f.least(n) >= 2 })
 	f.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	for _, name := range []string{"hook", "pagerduty", "alertmanager", "webhook"} {
-		waitFor(t, 60*time.Second, name+" to be told of each group", func() bool {
+		waitFor(t, time.Minute, name+" to be told of each group", func() bool {
 			return metric(t, listen, fmt.Sprintf("tripline_deliveries_total{notifier=%q}", name)) >= hosts
 		})
 		mu.Lock()
