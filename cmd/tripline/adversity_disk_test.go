@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -251,4 +252,43 @@ func TestAdversityKilledWhileFull(t *testing.T) {
 	if lost < n {
 		t.Errorf("%d slots in gaps after %d runs were lost, want at least %d", lost, ran, n)
 	}
+}
+
+// TestAdversityKilledInFlight kills the program while one run is under way and
+// younger ones of other checks are in the log: its slot is in a gap.
+func TestAdversityKilledInFlight(t *testing.T) {
+	t.Parallel()
+	const n = 5
+	f, listen := newFleet(t, 1), freePort(t)
+	p, dir := launch(t, f.config(listen, n, 900*time.Millisecond, ""))
+	waitFor(t, time.Minute, "two runs", func() bool { return f.least(n) >= 2 })
+	live := follow(t, listen)
+	var hung atomic.Int64
+	f.answers(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/c0" {
+			hung.CompareAndSwap(0, time.Now().UnixMilli())
+			hang(w, r)
+		}
+	})
+	waitFor(t, time.Minute, "a younger result in the log", func() bool {
+		at := hung.Load()
+		live.mu.Lock()
+		defer live.mu.Unlock()
+		for s := range live.seen {
+			if at > 0 && s.at > at {
+				return true
+			}
+		}
+		return false
+	})
+	p.kill()
+	f.answers(func(http.ResponseWriter, *http.Request) {})
+	p = start(t, dir, nil, "run")
+	again := f.least(n)
+	waitFor(t, time.Minute, "three runs after the restart", func() bool { return f.least(n) >= again+3 })
+	p.stop()
+	entries := readLog(t, dir)
+	live.wantIn(t, entries)
+	_, gaps := account(t, entries) // this is what finds the slot of the run that was under way
+	t.Logf("gaps: %+v", gaps)
 }

@@ -123,7 +123,7 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 	if err != nil {
 		return err
 	}
-	newest, err := m.newestEntry(ctx)
+	newest, seen, err := m.logEnd(ctx)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 	})
 	m.runner = schedule.New(schedule.Options{
 		Checks: m.cfg.Checks, Fingerprints: m.cfg.Fingerprints, Location: m.cfg.Location, Sink: m.log,
-		Evidence: evidenceStore{m.journal}.put, RunAtStart: true, Newest: newest, Log: m.slog,
+		Evidence: evidenceStore{m.journal}.put, RunAtStart: true, Newest: newest, Seen: seen, Log: m.slog,
 	})
 	m.closers = closers{}
 	if err := m.closers.replace(&config.Config{}, m.cfg); err != nil {
@@ -171,26 +171,65 @@ func routeFor(cfg *config.Config) func(alerting.Incident) []string {
 	return func(alerting.Incident) []string { return names }
 }
 
-// newestEntry returns the time of the newest entry in the log; zero for an empty log.
-func (m *monitor) newestEntry(ctx context.Context) (time.Time, error) {
+// seenBack is how far back the log is read for the newest slot of each check.
+const seenBack = 5 * time.Minute
+
+// logEnd returns the time of the newest entry in the log, zero for an empty
+// log, and the newest slot in it of each check that had one lately.
+func (m *monitor) logEnd(ctx context.Context) (newest time.Time, seen map[string]time.Time, err error) {
 	last := m.log.Last()
 	if last == 0 {
-		return time.Time{}, nil
+		return newest, nil, nil
 	}
-	var newest time.Time
+	first, err := m.log.First(ctx)
+	if err != nil {
+		return newest, nil, fmt.Errorf("read the end of the log: %w", err)
+	}
 	found := errors.New("found")
-	err := m.log.Follow(ctx, last, func(_ context.Context, b journal.Batch[checks.Entry]) error {
-		for _, e := range b.Entries {
-			if t := e.Time(); t.After(newest) {
-				newest = t
+	for back := uint64(0); ; back = 4*back + 512 {
+		from, start := max(first, last-min(last, back)), time.Time{}
+		seen = map[string]time.Time{}
+		err := m.log.Follow(ctx, from, func(_ context.Context, b journal.Batch[checks.Entry]) error {
+			if start.IsZero() {
+				start = b.Time
 			}
+			for _, e := range b.Entries {
+				newest = later(newest, e.Time())
+				see(seen, e)
+			}
+			if b.Seq >= last {
+				return found
+			}
+			return nil
+		})
+		if !errors.Is(err, found) {
+			return newest, nil, fmt.Errorf("read the end of the log: %w", err)
 		}
-		return found
-	})
-	if !errors.Is(err, found) {
-		return time.Time{}, fmt.Errorf("read the end of the log: %w", err)
+		if from <= first || newest.Sub(start) > seenBack {
+			return newest, seen, nil
+		}
 	}
-	return newest, nil
+}
+
+// see notes the slots that e accounts for.
+func see(seen map[string]time.Time, e checks.Entry) {
+	switch r, g := e.Result, e.Gap; {
+	case r != nil:
+		seen[r.Check] = later(seen[r.Check], r.Slot)
+	case g != nil && g.Check != "":
+		seen[g.Check] = later(seen[g.Check], g.To)
+	case g != nil:
+		for check, slot := range seen {
+			seen[check] = later(slot, g.To)
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // catchUpTime bounds how long the views may take to see the last results when

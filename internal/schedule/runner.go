@@ -70,7 +70,11 @@ type Options struct {
 	// log: the slots since then become a Gap, and ids of runs stay unique
 	// even if the clock was set back meanwhile.
 	Newest time.Time
-	Log    *slog.Logger
+	// Seen tells by check name the newest slot that the log knows: those after
+	// it, whose runs were under way when the last process died, become part of
+	// that Gap. For a check that is not there the Gap begins at Newest.
+	Seen map[string]time.Time
+	Log  *slog.Logger
 }
 
 // Runner runs checks at their slots. Use New.
@@ -183,7 +187,11 @@ func (r *Runner) begin(a alarm) outbox {
 	if away := time.Duration(now.wall - r.o.Newest.UnixNano()); !r.o.Newest.IsZero() && away > 0 {
 		var missed gapList
 		for _, it := range r.order {
-			missed.add(it, between(it.check.Schedule, r.o.Newest.UnixNano(), now.wall))
+			from := r.o.Newest
+			if seen, ok := r.o.Seen[it.check.Name]; ok && seen.Before(from) {
+				from = seen
+			}
+			missed.add(it, between(it.check.Schedule, from.UnixNano(), now.wall))
 		}
 		r.stats.missed(missed.slots())
 		missed.entries(&out, r.o.Location, "the monitor did not run for "+brief(away))

@@ -620,3 +620,32 @@ func TestWorkersFor(t *testing.T) {
 		}
 	}
 }
+
+// TestSeen has the last process die while runs were under way: their slots are
+// part of the Gap although other checks have newer ones.
+func TestSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		list := makeChecks(3, time.Minute, fake(func(context.Context) probe.Outcome { return probe.Outcome{Class: probe.OK} }))
+		for i := range list {
+			list[i].Schedule = every{period: int64(time.Minute), phase: int64(time.Duration(10*i) * time.Second)}
+		}
+		newest := now.Truncate(time.Minute).Add(-3*time.Minute + 25*time.Second)
+		var l log
+		simulate(t, Options{Checks: list, Sink: &l, Newest: newest, Seen: map[string]time.Time{
+			list[0].Name: newest.Add(-25 * time.Second),             // its newest
+			list[1].Name: newest.Add(-15*time.Second - time.Minute), // under way
+		}}, time.Second, nil)
+		got := map[string]int{}
+		for _, e := range l.entries {
+			if e.Gap != nil {
+				got[e.Gap.Check] += e.Gap.Slots
+			}
+		}
+		slots := func(i int, from time.Time) int { return between(list[i].Schedule, from.UnixNano(), now.UnixNano()).n }
+		want := map[string]int{list[0].Name: slots(0, newest), list[1].Name: 1 + slots(1, newest), list[2].Name: slots(2, newest)}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("slots in gaps (-want +got):\n%s", diff)
+		}
+	})
+}
