@@ -97,9 +97,13 @@ func (p *process) stop() (code int, took time.Duration) {
 	return p.cmd.ProcessState.ExitCode(), time.Since(at)
 }
 
+// patience is what any wait gets at least, since the machine may be busy.
+const patience = time.Minute
+
 // waitFor polls cond until it holds.
 func waitFor(t *testing.T, within time.Duration, what string, cond func() bool) {
 	t.Helper()
+	within = max(within, patience)
 	deadline := time.Now().Add(within)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

@@ -32,6 +32,7 @@ notify:
 // roots waits until the incident messages in the channel satisfy ok.
 func roots(t *testing.T, slack *slacktest.Server, within time.Duration, what string, ok func([]slacktest.Message) bool) []slacktest.Message {
 	t.Helper()
+	within = max(within, patience)
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	if _, err := slack.Wait(ctx, func([]slacktest.Message) bool { return true }); err != nil {
