@@ -39,7 +39,7 @@ func mute(t *testing.T, listen, request string, times int) {
 // With -adversity of 40s or more they are seen to be dropped, too.
 func TestAdversityReaders(t *testing.T) {
 	t.Parallel()
-	const n, readers = 100, 5
+	const n, readers = 50, 5
 	f, listen := newFleet(t, 10), freePort(t)
 	f.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	p, _ := launch(t, f.config(listen, n, 900*time.Millisecond, ""))
@@ -77,7 +77,7 @@ func TestAdversityReaders(t *testing.T) {
 		wantBack(t, listen, before, 10, 128)
 	}
 	if code, took := p.stop(); code != 0 || took > 8*time.Second {
-		t.Errorf("exit code %d after %s, want 0 within 8s", code, took)
+		f.late(t, "exit code %d after %s, want 0 within 8s", code, took)
 	}
 }
 
@@ -118,6 +118,6 @@ func TestAdversityOutput(t *testing.T) {
 		t.Errorf("/health: status %d: %s", status, body)
 	}
 	if code, took := p.stop(); code != 0 || took > 10*time.Second {
-		t.Errorf("exit code %d after %s, want 0 within 10s", code, took)
+		f.late(t, "exit code %d after %s, want 0 within 10s", code, took)
 	}
 }

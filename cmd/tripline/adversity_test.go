@@ -305,7 +305,7 @@ func TestAdversitySuspend(t *testing.T) {
 	}
 	waitFor(t, time.Minute, "three more runs", func() bool { return f.least(n) >= before+3 })
 	if code, _ := p.stop(); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
+		f.late(t, "exit code %d, want 0", code)
 	}
 	results, gaps := account(t, readLog(t, dir))
 	if ran := f.total(); results < ran-n || results > ran {
