@@ -5,7 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 )
+
+// commandTime is how long a command may take: to reload 100,000 checks takes
+// half a minute.
+const commandTime = 5 * time.Minute
 
 // maxCommand is the most bytes of a command's arguments.
 const maxCommand = 64 << 10
@@ -20,6 +25,8 @@ func (h *Server) command() http.Handler {
 			http.Error(w, fmt.Sprintf("the body is no JSON object of texts: %v", err), http.StatusBadRequest)
 			return
 		}
+		// A writer that cannot be told one keeps the server's.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(commandTime))
 		answer, err := h.o.Command(r.Context(), r.PathValue("name"), args)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
