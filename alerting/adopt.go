@@ -26,7 +26,9 @@ func (e *Engine) Adopt(stored []Incident) []Change {
 	told := map[string]bool{}
 	for _, s := range stored {
 		if s.Open() {
-			e.adoptOpen(s.clone(), told)
+			s = s.clone()
+			s.modern()
+			e.adoptOpen(s, told)
 		} else {
 			e.adoptEnded(s)
 		}
@@ -34,12 +36,14 @@ func (e *Engine) Adopt(stored []Incident) []Change {
 	}
 	for _, i := range e.sorted() {
 		if !told[i.ID] {
-			i.Version = 0
+			i.Version, i.Told, i.ToldAt, i.Storm = 0, 0, time.Time{}, ""
 			e.touch(i)
 		}
 	}
 	e.connect()
+	e.gathered()
 	e.dropOrphans(e.now)
+	e.moved = true
 	return e.changes()
 }
 
@@ -91,10 +95,9 @@ func (e *Engine) topic(key string, f Finding) (*watch, *topic) {
 		if w.Name != f.Rule || w.kind.String() != f.Kind {
 			continue
 		}
-		for t := range w.topics {
-			if w.topics[t].key == key {
-				return w, &w.topics[t]
-			}
+		t, ok := slices.BinarySearchFunc(w.topics, key, func(t topic, key string) int { return cmp.Compare(t.key, key) })
+		if ok {
+			return w, &w.topics[t]
 		}
 	}
 	return nil, nil
@@ -130,6 +133,7 @@ func (e *Engine) adoptOpen(s Incident, told map[string]bool) {
 func (e *Engine) merge(i, ours *Incident) {
 	for _, f := range ours.Findings {
 		if k := i.index(f.Rule, f.Kind); k >= 0 {
+			f.Untold = i.Findings[k].Untold
 			i.Findings[k] = f
 		} else if f.Holds() {
 			i.Findings = append(i.Findings, f)
@@ -198,10 +202,12 @@ func (e *Engine) resumeBlind(f *Finding) {
 // gone is no longer watched, which people are told.
 func (e *Engine) Reconfigure(rules []Rule, subjects []Subject, at time.Time) []Change {
 	next := NewEngine(rules, subjects)
+	next.SetPolicy(e.policy)
 	next.load(e.snapshot())
 	next.restored = e.restored
 	*e = *next
 	e.dropOrphans(at.UnixMilli())
+	e.moved = true
 	return e.changes()
 }
 
@@ -223,8 +229,11 @@ func (e *Engine) dropOrphans(now int64) {
 }
 
 func (e *Engine) alive(key string, f Finding) bool {
-	if f.Kind == kindBlind {
+	switch f.Kind {
+	case kindBlind:
 		return e.blind != nil && e.blind.told && e.watches[e.blind.watch].Name == f.Rule
+	case kindStorm:
+		return e.members > 0
 	}
 	_, t := e.topic(key, f)
 	return t != nil && t.tripped > 0

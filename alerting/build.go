@@ -7,27 +7,37 @@ import (
 	"time"
 )
 
-// NewEngine returns an engine that has seen nothing. The rules have been
+// NewEngine returns an engine that has seen nothing. It keeps the subjects,
+// which must not change any more. The rules have been
 // validated; of what is wrong with them nevertheless, nothing comes.
 func NewEngine(rules []Rule, subjects []Subject) *Engine {
 	e := &Engine{
 		index:     make(map[string]int32, len(subjects)),
 		incidents: map[string]*Incident{},
 		opened:    map[string]int64{},
+		openings:  map[string][]int64{},
 	}
 	kept := make([]Subject, 0, len(subjects))
+	e.subjects = make([]*Subject, 0, len(subjects))
 	e.checks = make([]check, 0, len(subjects))
-	for _, s := range slices.SortedStableFunc(slices.Values(subjects), func(a, b Subject) int { return cmp.Compare(a.Name, b.Name) }) {
+	sorted := make([]*Subject, len(subjects))
+	for i := range subjects {
+		sorted[i] = &subjects[i]
+	}
+	slices.SortStableFunc(sorted, func(a, b *Subject) int { return cmp.Compare(a.Name, b.Name) })
+	for _, s := range sorted {
 		if _, twice := e.index[s.Name]; twice {
 			continue
 		}
 		e.index[s.Name] = int32(len(kept))
-		kept = append(kept, s)
+		kept = append(kept, *s)
+		e.subjects = append(e.subjects, s)
 		e.checks = append(e.checks, check{
 			name: s.Name, location: s.Location, host: -1, websocket: s.WebSocket,
 			attempts: uint16(max(1, min(s.Attempts, 1000))), interval: millis(s.Interval, time.Minute),
 		})
 	}
+	e.survey()
 	for _, r := range rules {
 		e.watch(r, kept)
 	}

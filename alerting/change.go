@@ -15,13 +15,18 @@ type Event string
 
 // The events. Opened comes once, first; resolved once, last.
 const (
-	Opened   Event = "opened"
-	Grew     Event = "grew" // a rule that was not part of it yet, or a page instead of a ticket
-	Resolved Event = "resolved"
+	Opened       Event = "opened"
+	Grew         Event = "grew" // a rule that was not part of it yet, or a page instead of a ticket
+	Acknowledged Event = "acknowledged"
+	Reminded     Event = "reminded"
+	Hushed       Event = "hushed"   // people are no longer told, or for another reason: see Incident.Quiet
+	Released     Event = "released" // it is no longer quiet
+	Resolved     Event = "resolved"
 )
 
-// Change is a version of an incident that people must be told about. It shares
-// no memory with the engine.
+// Change is a version of an incident. People must be told about it if its Tells
+// says so; the others are to be stored and shown. It shares no memory with the
+// engine.
 type Change struct {
 	Event    Event
 	Incident Incident
@@ -32,6 +37,8 @@ type touch struct {
 	incident *Incident
 	news     []int // findings
 	worse    bool  // it became a page
+	acked    bool
+	reminded bool
 	ended    bool
 }
 
@@ -54,7 +61,7 @@ func (e *Engine) incident(key string, slot int64) *Incident {
 	e.opened[key] = opened
 	i := &Incident{
 		V: IncidentVersion, ID: incidentID(key, opened), Group: key, Severity: Ticket,
-		Since: at(slot), LastBad: at(slot),
+		Since: at(slot), LastBad: at(slot), Opened: at(max(slot, e.clock)), Reopened: e.reopened(key, opened),
 	}
 	e.incidents[key] = i
 	return i
@@ -91,9 +98,10 @@ func (i *Incident) index(rule, kind string) int {
 	return slices.IndexFunc(i.Findings, func(f Finding) bool { return f.Rule == rule && f.Kind == kind })
 }
 
-// endIfClear ends an incident none of whose findings holds.
+// endIfClear ends an incident none of whose findings holds. One that flaps
+// waits until it has been calm for a while, unless there is a reason why it ends.
 func (e *Engine) endIfClear(i *Incident, slot int64, why string) {
-	if slices.ContainsFunc(i.Findings, Finding.Holds) {
+	if slices.ContainsFunc(i.Findings, Finding.Holds) || why == "" && e.flaps(i) {
 		return
 	}
 	i.Ended = later(at(slot), i.LastBad)
@@ -103,47 +111,32 @@ func (e *Engine) endIfClear(i *Incident, slot int64, why string) {
 	}
 	e.touch(i).ended = true
 	delete(e.incidents, i.Group)
+	e.left(i, slot)
 }
 
 // changes returns the new versions of the incidents that the step touched.
 func (e *Engine) changes() []Change {
-	if len(e.touched) == 0 {
-		return nil
-	}
+	e.review()
 	var list []Change
-	for _, t := range e.touched {
-		if event := t.event(); event != "" {
-			t.incident.Version++
-			list = append(list, Change{Event: event, Incident: t.incident.clone()})
+	change := func(storm bool) {
+		for k := range e.touched {
+			t := e.touched[k]
+			if storm != (t.incident.Group == stormKey) {
+				continue
+			}
+			if event := e.decide(t); event != "" {
+				list = append(list, Change{Event: event, Incident: t.incident.clone()})
+			}
 		}
 	}
+	change(false)
+	if s := e.incidents[stormKey]; s != nil && slices.ContainsFunc(e.touched, func(t touch) bool { return t.incident.Storm == s.ID }) {
+		e.touch(s)
+	}
+	change(true) // after those that have become part of it
 	clear(e.touched)
 	e.touched = e.touched[:0]
 	return list
-}
-
-// event says what happened to an incident and puts it into words; "" if it is
-// nothing that people must be told about.
-func (t *touch) event() Event {
-	i := t.incident
-	switch {
-	case t.ended:
-		return Resolved
-	case i.Version == 0:
-		i.Changed = "opened"
-		return Opened
-	case len(t.news) == 0 && !t.worse:
-		return ""
-	}
-	var words []string
-	if t.worse {
-		words = append(words, "now "+string(i.Severity))
-	}
-	for _, k := range t.news {
-		words = append(words, "also: "+i.Findings[k].Text)
-	}
-	i.Changed = strings.Join(words, "; ")
-	return Grew
 }
 
 // clone returns a copy that shares no memory with i.

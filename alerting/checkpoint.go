@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -26,6 +27,12 @@ type snapshot struct {
 	Checks    []checkState     `json:"checks,omitempty"`
 	Rules     []ruleState      `json:"rules,omitempty"`
 	Blind     *blindState      `json:"blind,omitempty"`
+
+	Clock    int64              `json:"clock,omitempty"`
+	Silences []Silence          `json:"silences,omitempty"`
+	Openings map[string][]int64 `json:"openings,omitempty"`
+	Recent   []int64            `json:"recent,omitempty"`
+	Gusty    int64              `json:"gusty,omitempty"`
 }
 
 type checkState struct {
@@ -34,6 +41,8 @@ type checkState struct {
 	Seen     []int64 `json:"seen"`
 	Last     int64   `json:"last"`
 	Network  int64   `json:"network,omitempty"`
+	Down     int64   `json:"down,omitempty"`
+	Verdict  int64   `json:"verdict,omitempty"`
 }
 
 type ruleState struct {
@@ -87,7 +96,7 @@ func (e *Engine) Checkpoint(w io.Writer) error {
 // write writes a snapshot as encoding/json would, without ever having it all.
 func (e *Engine) write(w *checkpointWriter) error {
 	w.open(e.head())
-	w.list("checks", len(e.checks), func(k int) (any, bool) { return e.checks[k].state(), true })
+	w.list("checks", len(e.checks), func(k int) (any, bool) { return e.checkState(k), true })
 	w.raw(`,"rules":[`)
 	for k := range e.watches {
 		if k > 0 {
@@ -210,7 +219,7 @@ func (w *watch) of() string {
 func (e *Engine) snapshot() snapshot {
 	s := e.head()
 	for k := range e.checks {
-		s.Checks = append(s.Checks, e.checks[k].state())
+		s.Checks = append(s.Checks, e.checkState(k))
 	}
 	for k := range e.watches {
 		w := &e.watches[k]
@@ -232,7 +241,15 @@ func (e *Engine) snapshot() snapshot {
 
 // head returns a snapshot without checks and rules, which are much.
 func (e *Engine) head() snapshot {
-	s := snapshot{V: CheckpointVersion, Seq: e.seq, Now: e.now, Tick: e.tick, Opened: e.opened, Incidents: e.Open()}
+	s := snapshot{
+		V: CheckpointVersion, Seq: e.seq, Now: e.now, Tick: e.tick, Opened: e.opened, Incidents: e.Open(),
+		Clock: e.clock, Openings: e.openings, Recent: slices.Clone(e.recent), Gusty: e.gusty,
+	}
+	for _, q := range e.silences {
+		q := q.Silence
+		q.Goods = maps.Clone(q.Goods)
+		s.Silences = append(s.Silences, q)
+	}
 	if b := e.blind; b != nil {
 		st := &blindState{Active: b.active, Row: b.row, Figured: b.figured}
 		for _, h := range b.hosts {
@@ -245,8 +262,13 @@ func (e *Engine) head() snapshot {
 	return s
 }
 
-func (c *check) state() checkState {
-	return checkState{c.name, c.location, slices.Clone(c.seen[:]), c.last, c.network}
+func (e *Engine) checkState(k int) checkState {
+	c := &e.checks[k]
+	s := checkState{Name: c.name, Location: c.location, Seen: slices.Clone(c.seen[:]), Last: c.last, Network: c.network}
+	if p := e.parents[int32(k)]; p != nil {
+		s.Down, s.Verdict = p.down, p.verdict
+	}
+	return s
 }
 
 // state returns what a rule knows, without its pairs.

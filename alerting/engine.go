@@ -27,6 +27,23 @@ type Engine struct {
 	touched   []touch              // incidents that this step concerns
 	tick      int64                // time of the newest tick
 	scratch   []uint32
+
+	// What is done with incidents: see tell.go.
+	policy   Policy
+	subjects []*Subject        // of checks
+	needs    map[int32][]int32 // the checks that one needs, and those that they need
+	parents  map[int32]*parent // the checks that others need
+	sizes    map[string]int    // of groups, in checks
+	clock    int64             // newest time that an entry was known at, which only a set clock takes back
+	silences []*silence        // in the order in which they were made
+	windows  []calendar
+	openings map[string][]int64 // by key: when its newest incidents were opened, while that can be flapping
+	recent   []int64            // when people were told of the newest incidents, for storms
+	members  int                // open incidents that are part of the storm
+	gusty    int64              // when people were last told of the storm
+	wake     int64              // when time alone may change who is told
+	moved    bool               // something may have, besides
+	ticked   bool               // this step is a tick
 }
 
 // check is what the engine knows of a check.
@@ -113,9 +130,7 @@ func (e *Engine) Step(seq uint64, entry checks.Entry) []Change {
 		return nil
 	}
 	e.seq = seq
-	if t := entry.Time(); sane(t) {
-		e.now = t.UnixMilli()
-	}
+	e.advance(entry)
 	switch {
 	case entry.Result != nil:
 		e.stepResult(entry.Result)
@@ -123,6 +138,8 @@ func (e *Engine) Step(seq uint64, entry checks.Entry) []Change {
 		e.stepGap(entry.Gap)
 	case entry.Tick != nil:
 		e.stepTick(entry.Tick)
+	case entry.Command != nil:
+		e.stepCommand(entry.Command)
 	}
 	return e.changes()
 }
@@ -170,6 +187,9 @@ func (e *Engine) stepResult(r *checks.Result) {
 			}
 			e.take(w, &w.pairs[ref.pair], c, s, order != late)
 		}
+	}
+	if order != late && r.Status != probe.Unknown {
+		e.remember(e.index[r.Check], r.Status != probe.Down, slot)
 	}
 }
 

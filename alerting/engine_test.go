@@ -461,6 +461,6 @@ func ExampleEngine() {
 		}
 	}
 	// Output:
-	// [page] ws: not_found 1 of 5 attempts (20 %) in 5m, limit 0 %
+	// [page] ws (1 check of 2): not_found 1 of 5 attempts (20 %) in 5m, limit 0 %
 	// [resolved] ws after 1m2s: not_found 3 of 8 attempts (37.5 %) in 5m, limit 0 %
 }

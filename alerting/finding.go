@@ -78,6 +78,9 @@ func (w *watch) cost(t *topic) int {
 func (e *Engine) mark(i *Incident, f *Finding, w *watch, level Severity, slot int64) {
 	f.LastBad = later(f.LastBad, at(slot))
 	i.LastBad = later(i.LastBad, f.LastBad)
+	if i.Quiet != "" {
+		e.touch(i) // a check that nothing excuses may have become part of it
+	}
 	f.Severity, f.Runbook = level, w.Runbook
 	if f.Severity == Page && i.Severity != Page {
 		if i.Severity = Page; i.Version > 0 {
@@ -210,6 +213,7 @@ func (e *Engine) clear(key, rule, kind string, slot int64, why string) {
 	if k := i.index(rule, kind); k >= 0 && i.Findings[k].Holds() {
 		f := &i.Findings[k]
 		f.Cleared, f.ClearedBy = later(at(slot), f.LastBad), why
+		e.touch(i)
 		e.endIfClear(i, slot, "")
 	}
 }

@@ -35,6 +35,8 @@ type Incident struct {
 	// Changed says in one line what the newest version added, such as
 	// "opened", "also: uptime below 99.9 %", "resolved after 4m0s".
 	Changed string `json:"changed"`
+	// Event says the same in one word; empty in what was stored before it was known.
+	Event Event `json:"event,omitempty"`
 
 	// Labels are those that all its checks share: for routing.
 	Labels map[string]string `json:"labels,omitempty"`
@@ -43,12 +45,33 @@ type Incident struct {
 	// Quiet says why nobody is to be told of it for now: a silence, a
 	// maintenance window, a parent that is down, a storm; empty if people are.
 	Quiet string `json:"quiet,omitempty"`
+
+	Opened time.Time `json:"opened,omitzero"`  // when the rules made it; Since is earlier
+	ToldAt time.Time `json:"told_at,omitzero"` // when people were first to be told of it; zero if they never were
+	// Told is the newest version that people are to be told of: an older one
+	// than Version while it is quiet, or if the newest says nothing new; 0 if
+	// they were never to be told.
+	Told int `json:"told,omitempty"`
+
+	Reminders int    `json:"reminders,omitempty"` // how often people were reminded of it
+	Reopened  int    `json:"reopened,omitempty"`  // it flaps: how often the group has broken again of late
+	Storm     string `json:"storm,omitempty"`     // the incident that stands for this one, among many at once
+	Failing   int    `json:"failing,omitempty"`   // how many checks of the group it is about
+	Of        int    `json:"of,omitempty"`        // how many there are
 }
 
 // Acknowledgement says who has taken an incident on, and when.
 type Acknowledgement struct {
 	At time.Time `json:"at"`
 	By string    `json:"by"`
+}
+
+// Tells says whether people are to be told of this version.
+func (i Incident) Tells() bool { return i.Told == i.Version || i.Told == 0 && i.Quiet == "" }
+
+// First says whether this is the version by which people hear of it.
+func (i Incident) First() bool {
+	return i.Event == Opened || i.Event == Released || i.Event == "" && i.Version == 1
 }
 
 // Open tells whether the incident has not ended.
@@ -81,6 +104,7 @@ type Finding struct {
 	Text      string      `json:"text"`             // one line for people: the sentence of this finding
 	Budget    *Budget     `json:"budget,omitempty"` // of an SLO; never changed once made
 	Runbook   string      `json:"runbook,omitempty"`
+	Untold    bool        `json:"untold,omitempty"` // it was made while the incident was quiet
 }
 
 // Holds tells whether the finding has not cleared.

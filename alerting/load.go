@@ -1,6 +1,7 @@
 package alerting
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -10,9 +11,16 @@ import (
 func (e *Engine) load(s snapshot) {
 	e.seq, e.now, e.tick = s.Seq, s.Now, s.Tick
 	maps.Copy(e.opened, s.Opened)
+	e.clock, e.recent, e.gusty, e.moved = cmp.Or(s.Clock, s.Now), s.Recent, s.Gusty, true
+	e.wake = 0
+	maps.Copy(e.openings, s.Openings)
+	for _, q := range s.Silences {
+		e.silences = append(e.silences, e.covering(q))
+	}
 	for _, i := range s.Incidents {
 		if i.Open() {
 			i = i.clone()
+			i.modern()
 			e.incidents[i.Group] = &i
 		}
 	}
@@ -26,6 +34,9 @@ func (e *Engine) load(s snapshot) {
 		c := &e.checks[i]
 		copy(c.seen[:], st.Seen)
 		c.last, c.network = st.Last, st.Network
+		if p := e.parents[i]; p != nil {
+			p.down, p.verdict = st.Down, st.Verdict
+		}
 	}
 	for _, r := range s.Rules {
 		k := slices.IndexFunc(e.watches, func(w watch) bool { return w.Name == r.Name && w.of() == r.Of })
@@ -51,6 +62,7 @@ func (e *Engine) load(s snapshot) {
 		}
 	}
 	e.connect()
+	e.gathered()
 	if s.Blind != nil && e.blind != nil {
 		e.loadBlind(s.Blind)
 	}

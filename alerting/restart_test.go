@@ -456,16 +456,25 @@ func TestFixtures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(told[len(told)-1].Incident, i); diff != "" {
+	if diff := cmp.Diff(older(told[len(told)-1:])[0].Incident, i); diff != "" {
 		t.Errorf("incident (-now +stored):\n%s", diff)
 	}
 	again := NewEngine(rules, subjects(lines))
 	if err := again.Restore(read(t, "testdata/checkpoint.v1.json")); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(run1(e, stop+1, log), run1(again, stop+1, log)); diff != "" {
+	if diff := cmp.Diff(older(run1(e, stop+1, log)), older(run1(again, stop+1, log))); diff != "" {
 		t.Errorf("what follows (-now +from the stored checkpoint):\n%s", diff)
 	}
+}
+
+// older leaves out of incidents what version 1 did not store at first.
+func older(changes []Change) []Change {
+	for n := range changes {
+		i := &changes[n].Incident
+		i.Opened, i.ToldAt, i.Told, i.Failing, i.Of, i.Event = time.Time{}, time.Time{}, 0, 0, 0, ""
+	}
+	return changes
 }
 
 var update = flag.Bool("update", false, "write the golden files anew")

@@ -214,6 +214,7 @@ type Subject struct {
 	Longest    time.Duration // the most time between two slots; 0: as Interval
 	Attempts   int           // scheduled attempts in one run; 0 means 1
 	Measures   []string      // numbers that its results record
+	Needs      []string      // checks without which this one cannot work
 }
 
 func (s Subject) group() string { return cmp.Or(s.Group, s.Name) }

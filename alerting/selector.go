@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/tripline/tripline/checks/probe"
 )
 
 // Matches tells whether s selects a check. A bad pattern selects nothing.
@@ -12,6 +14,23 @@ func (s Select) Matches(c Subject) bool {
 	return (s.Kind == "" || s.Kind == c.Kind) &&
 		(s.Group == "" || s.Group == c.group()) &&
 		s.matchesName(c.Name) && s.matchesLabels(c.Labels)
+}
+
+// String puts s into words, such as "group web, label env=prod".
+func (s Select) String() string {
+	var words []string
+	for _, w := range [][2]string{{"kind", s.Kind}, {"group", s.Group}, {"check", s.Name}} {
+		if w[1] != "" {
+			words = append(words, w[0]+" "+w[1])
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.Labels)) {
+		words = append(words, "label "+k+"="+s.Labels[k])
+	}
+	if len(words) == 0 {
+		return "all checks"
+	}
+	return strings.Join(words, ", ")
 }
 
 func (s Select) matchesName(name string) bool {
@@ -29,6 +48,13 @@ func (s Select) matchesLabels(labels map[string]string) bool {
 		}
 	}
 	return true
+}
+
+// Validate returns everything that is wrong with the selector for these checks.
+func (s Select) Validate(subjects []Subject) []probe.Problem {
+	var p problems
+	p.selected(s, subjects)
+	return p
 }
 
 // selected returns the checks that s selects; if there are none it says which

@@ -12,9 +12,9 @@ import (
 func (i Incident) Title() string {
 	lead := i.lead()
 	if lead == nil {
-		return fmt.Sprintf("[%s] %s", i.word(), i.Group)
+		return fmt.Sprintf("[%s] %s", i.word(), i.subject(nil))
 	}
-	s := fmt.Sprintf("[%s] %s: ", i.word(), i.Group)
+	s := fmt.Sprintf("[%s] %s: ", i.word(), i.subject(lead))
 	if !i.Open() {
 		s = fmt.Sprintf("[%s] %s after %s: ", i.word(), i.Group, i.length())
 		if why, ok := strings.CutPrefix(i.Changed, "resolved: "); ok {
@@ -39,10 +39,40 @@ func (i Incident) Lines() []string {
 	case i.Version > 1:
 		lines = append(lines, i.Changed)
 	}
+	if a := i.Acknowledged; a != nil && i.Open() {
+		lines = append(lines, fmt.Sprintf("acknowledged by %s at %s", a.By, clock(a.At, i.Since)))
+	}
 	for _, f := range i.shown() {
 		lines = append(lines, f.lines()...)
 	}
 	return lines
+}
+
+// subject is what an open incident is about: the group, with how much of it
+// fails, unless the lead says that.
+func (i Incident) subject(lead *Finding) string {
+	s := i.Group
+	if i.Reopened > 0 {
+		s += " (flapping)"
+	}
+	if lead == nil || lead.Kind != kindDown.String() && lead.Kind != kindStorm {
+		if part := i.Part(); part != "" {
+			s += " (" + part + ")"
+		}
+	}
+	return s
+}
+
+// Part says how much of its group an incident is about, such as "1 check of 5";
+// "" of a group of one check.
+func (i Incident) Part() string {
+	switch {
+	case i.Of < 2 || i.Failing == 0:
+		return ""
+	case i.Failing >= i.Of:
+		return "all " + plural(i.Of, "check")
+	}
+	return fmt.Sprintf("%s of %d", plural(i.Failing, "check"), i.Of)
 }
 
 func (i Incident) word() string {

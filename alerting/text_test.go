@@ -36,7 +36,7 @@ func TestText(t *testing.T) {
 			[]Rule{runbook},
 			four("ws", "..xX....", "..?.....", "....g...", "........"),
 			`
-[page] ws: not_found 1 of 9 attempts (11.11 %) in 5m, limit 0 %
+[page] ws (1 check of 4): not_found 1 of 9 attempts (11.11 %) in 5m, limit 0 %
   not_found 1 of 9 attempts (11.11 %) in 5m, limit 0 %
   confirmed down in no slot
   check: ws-a
@@ -61,7 +61,7 @@ func TestText(t *testing.T) {
 			},
 			four("ws", "..cX5....", "....X....", "....X...."),
 			`
-[ticket] ws: connection_failure 2 of 10 attempts (20 %) in 1h, alerts from 10 %
+[ticket] ws (1 check of 3): connection_failure 2 of 10 attempts (20 %) in 1h, alerts from 10 %
   connection_failure 2 of 10 attempts (20 %) in 1h, alerts from 10 %
   mostly connect_refused; confirmed down in 2 slots
   check: ws-a

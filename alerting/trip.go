@@ -19,6 +19,7 @@ func (e *Engine) take(w *watch, p *pair, c *check, s sample, newest bool) {
 		w.kind != kindSLO && !p.win.add(w.shape(p), s.slot, s.count, s.latency, newest):
 		return
 	}
+	fed, well := p.run != nil && p.run.Fed, p.streak >= w.recover
 	switch s.verdict {
 	case bad:
 		e.bad(w, p, c, s)
@@ -27,6 +28,9 @@ func (e *Engine) take(w *watch, p *pair, c *check, s sample, newest bool) {
 	case other:
 		w.streak(p, 0)
 	case neutral:
+	}
+	if i := e.incidents[w.topics[w.sets[p.set].topic].key]; i != nil && fed && well != (p.streak >= w.recover) {
+		e.touch(i) // whom it is about has changed
 	}
 }
 
@@ -196,6 +200,7 @@ func (e *Engine) trip(w *watch, t *set, slot int64) {
 	}
 	w.topics[t.topic].tripped++
 	w.topics[t.topic].figured = 0
+	e.moved = true
 	e.raise(w, t.topic, slot)
 }
 
@@ -216,6 +221,8 @@ func (e *Engine) clearIfRecovered(w *watch, p *pair, slot int64) {
 	e.release(w, t, slot)
 	if w.topics[t.topic].tripped == 0 {
 		e.settle(w, t.topic, slot)
+	} else if i := e.incidents[w.topics[t.topic].key]; i != nil {
+		e.touch(i)
 	}
 }
 
@@ -223,6 +230,7 @@ func (e *Engine) clearIfRecovered(w *watch, p *pair, slot int64) {
 // it again, although the windows still hold it: they start anew. Those of
 // latencies need not, since their figure is within the limit.
 func (e *Engine) release(w *watch, t *set, now int64) {
+	e.moved = true
 	for i := t.lo; i < t.hi; i++ {
 		p := &w.pairs[i]
 		fed := p.run != nil && p.run.Fed

@@ -60,7 +60,6 @@ func (e *Evaluator) show(latest []alerting.Incident) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, i := range latest {
-		e.routes[i.ID] = e.recipients(i)
 		e.incidents[i.ID] = i
 		for feed := range e.feeds {
 			select {

@@ -38,13 +38,28 @@ func (e *Evaluator) commit(ctx context.Context, changes []alerting.Change, at fu
 			e.broken = true
 			return fmt.Errorf("commit %d incident changes: %w", len(changes), err)
 		}
+		e.address(writes)
 		e.show(latest)
 	}
 	return nil
 }
 
+// address notes who has an outbox entry of which incident.
+func (e *Evaluator) address(writes []Write) {
+	for _, w := range writes {
+		if w.Key[0] != keyOutbox {
+			continue
+		}
+		name, id := w.Key[1], w.Key[2]
+		if !slices.Contains(e.routes[id], name) {
+			e.routes[id] = append(e.routes[id], name)
+		}
+	}
+}
+
 // piece makes the writes of as many changes as fit one commit, and returns how
-// many these are. Of several changes of one incident only the last is written.
+// many these are. Of several changes of one incident only the last is written,
+// and the last one that people are to be told of.
 func (e *Evaluator) piece(changes []alerting.Change) (writes []Write, latest []alerting.Incident, took int) {
 	type part struct {
 		incident alerting.Incident
@@ -56,12 +71,13 @@ func (e *Evaluator) piece(changes []alerting.Change) (writes []Write, latest []a
 	count, bytes := 1, 0 // the position
 	for _, c := range changes {
 		p := part{incident: c.Incident, writes: e.writes(c.Incident)}
-		for _, w := range p.writes {
-			p.bytes += w.size()
-		}
 		k, again := index[c.Incident.ID]
 		if !again {
 			k, parts = len(parts), append(parts, part{})
+		}
+		p.writes = overlay(parts[k].writes, p.writes)
+		for _, w := range p.writes {
+			p.bytes += w.size()
 		}
 		count += len(p.writes) - len(parts[k].writes)
 		bytes += p.bytes - parts[k].bytes
@@ -79,10 +95,21 @@ func (e *Evaluator) piece(changes []alerting.Change) (writes []Write, latest []a
 	return writes, latest, took
 }
 
+// overlay returns newer writes, with those older ones whose records they leave alone.
+func overlay(older, newer []Write) []Write {
+	all := slices.Clone(newer)
+	for _, w := range older {
+		if !slices.ContainsFunc(newer, func(n Write) bool { return slices.Equal(n.Key, w.Key) }) {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
 // writes makes the writes of one incident: the same bytes for itself and for
 // the outbox of everyone who is to tell it.
 func (e *Evaluator) writes(i alerting.Incident) []Write {
-	names := e.recipients(i)
+	names := e.readers(i)
 	value := fit(i, min(maxIncident, maxBytes/(len(names)+1)-1<<10))
 	writes := []Write{{Key: []string{keyIncident, i.ID}, Value: value}}
 	for _, name := range names {
@@ -126,6 +153,18 @@ func (e *Evaluator) recipients(i alerting.Incident) []string {
 	names := slices.Concat(e.routes[i.ID], e.route(i))
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// readers names the notifiers whose outbox gets this version of i: nobody's
+// while it is quiet, and only a newcomer's if it says nothing new.
+func (e *Evaluator) readers(i alerting.Incident) []string {
+	switch {
+	case i.Tells():
+		return e.recipients(i)
+	case i.Quiet != "":
+		return nil
+	}
+	return slices.DeleteFunc(e.recipients(i), func(name string) bool { return slices.Contains(e.routes[i.ID], name) })
 }
 
 // put stores writes and the position in one piece, however often that takes:

@@ -252,7 +252,7 @@ func (e *Evaluator) agree(ctx context.Context) error {
 // over this point again would not make the same changes.
 func (e *Evaluator) apply(ctx context.Context, changes []alerting.Change) error {
 	for _, i := range e.Open() {
-		if len(e.recipients(i)) > len(e.routes[i.ID]) {
+		if i.Quiet == "" && len(e.recipients(i)) > len(e.routes[i.ID]) {
 			changes = append([]alerting.Change{{Incident: i}}, changes...)
 		}
 	}
@@ -296,6 +296,22 @@ func (e *Evaluator) reconfigure(ctx context.Context, route func(alerting.Inciden
 	defer func() { <-e.turn }()
 	e.route = route
 	return e.apply(ctx, change(e.at))
+}
+
+// View calls f while nobody else uses the engine, once it and the stored
+// incidents agree.
+func (e *Evaluator) View(ctx context.Context, f func()) error {
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := e.lock(ctx); err != nil {
+		return err
+	}
+	defer func() { <-e.turn }()
+	f()
+	return nil
 }
 
 // obey carries out requests once the engine and the stored incidents agree.

@@ -56,7 +56,7 @@ func logLine(m Message, now time.Time, zone *time.Location) string {
 	switch {
 	case !i.Open():
 		what += " — was bad " + span(i, now, zone)
-	case i.Version == 1:
+	case i.First():
 		what = i.Changed + " " + what
 	default:
 		what = i.Group + ": " + i.Changed

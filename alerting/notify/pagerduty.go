@@ -79,7 +79,11 @@ type pagerDuty struct {
 // PagerDuty drops a resolve that comes through another one, and answers 202.
 const idRoutingKey = "routing_key"
 
-// Notify triggers the alert of the incident, or adds to it, or resolves it. All
+// idAcknowledged is the id in receipts that says that the alert was acknowledged.
+const idAcknowledged = "acknowledged"
+
+// Notify triggers the alert of the incident, or adds to it, acknowledges it once
+// somebody has, or resolves it. All
 // events are idempotent, so that an attempt that may have arrived needs no
 // look-up. An incident that ended before it could be told is triggered and
 // resolved.
@@ -93,14 +97,18 @@ func (p *pagerDuty) Notify(ctx context.Context, m Message, told *Receipt) (Recei
 		// The alert lives behind the old key, unless that is no more.
 		err := p.send(ctx, key, pagerDutyTrigger(m, key))
 		if _, refused := errors.AsType[*PermanentError](err); !refused {
-			return pagerDutyReceipt(key), err
+			if err != nil {
+				return pagerDutyReceipt(key), err
+			}
+			return p.acknowledge(ctx, m, key, told)
 		}
+		told = nil
 		fallthrough
 	case m.Incident.Open():
 		if err := p.send(ctx, p.key, pagerDutyTrigger(m, p.key)); err != nil {
 			return Receipt{}, err
 		}
-		return pagerDutyReceipt(p.key), nil
+		return p.acknowledge(ctx, m, p.key, told)
 	case key == "":
 		key = p.key
 		if err := p.send(ctx, key, pagerDutyTrigger(m, key)); err != nil {
@@ -110,6 +118,23 @@ func (p *pagerDuty) Notify(ctx context.Context, m Message, told *Receipt) (Recei
 	// Should the resolve fail, its next attempt finds the key and does not
 	// trigger once more: that would be another alert.
 	return pagerDutyReceipt(key), p.send(ctx, key, pagerDutyResolve(m, key))
+}
+
+// acknowledge acknowledges the alert behind key, if somebody has taken the
+// incident on and the alert does not show it yet.
+func (p *pagerDuty) acknowledge(ctx context.Context, m Message, key string, told *Receipt) (Receipt, error) {
+	r := pagerDutyReceipt(key)
+	if m.Incident.Acknowledged == nil {
+		return r, nil
+	}
+	if told == nil || told.IDs[idAcknowledged] == "" {
+		event := plainJSON(pagerDutyEvent{RoutingKey: key, Action: "acknowledge", DedupKey: pagerDutyID(m.Incident)})
+		if err := p.send(ctx, key, event); err != nil {
+			return r, err
+		}
+	}
+	r.IDs[idAcknowledged] = "yes"
+	return r, nil
 }
 
 func pagerDutyReceipt(key string) Receipt {

@@ -46,7 +46,7 @@ func events(t *testing.T, r *receiver) string {
 		if e.RoutingKey == pagerKeyOld {
 			s += " old"
 		}
-		if (e.Payload == nil) != (e.Action == "resolve") {
+		if (e.Payload == nil) != (e.Action != "trigger") {
 			t.Errorf("%s", p.Body)
 		}
 		list = append(list, s)

@@ -68,7 +68,7 @@ func slackPlain(i alerting.Incident, now time.Time) slackMessage {
 }
 
 func slackMentioning(i alerting.Incident, mention string) string {
-	if mention == "" || !i.Open() || i.Severity != alerting.Page {
+	if mention == "" || !i.Open() || i.Severity != alerting.Page || i.Acknowledged != nil {
 		return ""
 	}
 	return mention + " "

@@ -233,7 +233,7 @@ func webhookBody(m Message) []byte {
 	switch {
 	case !i.Open():
 		e.Type, data.State, data.Ended = "incident.resolved", "resolved", i.Ended.UTC()
-	case i.Version == 1:
+	case i.First():
 		e.Type = "incident.opened"
 	}
 	return within(webhookMaxBody, detailed(m), func(d details) any {

@@ -36,6 +36,7 @@ func (c backtestCmd) Run(ctx context.Context, p program) error {
 		return err
 	}
 	report, err := replay.Backtest(ctx, s, replay.Options{
+		Starts: config.Starts,
 		Config: ruleset(cfg), Throughout: c.Throughout, Since: time.Duration(c.Since), Progress: p.progress(),
 	})
 	p.clearProgress()
@@ -52,7 +53,7 @@ func (c backtestCmd) Run(ctx context.Context, p program) error {
 
 // ruleset is the part of a config that decides.
 func ruleset(cfg *config.Config) replay.Config {
-	return replay.Config{Rules: cfg.Rules, Subjects: cfg.Subjects}
+	return replay.Config{Rules: cfg.Rules, Subjects: cfg.Subjects, Policy: cfg.Policy}
 }
 
 // progress returns what shows on a terminal how far a replay has come; nil if

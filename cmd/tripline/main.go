@@ -39,6 +39,9 @@ type cli struct {
 	Explain     explainCmd     `cmd:"" help:"Show what is behind an incident: figures and thresholds, the results in its time, who was told what and when, the newest evidence."`
 	Test        testCmd        `cmd:"" help:"Try the rules out on results that are written down in a file, and compare the incidents that come of them. Exit code 0: all as expected; 1: not; 2: a file has errors."`
 	Schema      schemaCmd      `cmd:"" help:"Print the JSON Schema of the config file."`
+	Ack         ackCmd         `cmd:"" help:"Acknowledge an open incident of the running monitor: somebody has taken it on."`
+	Silence     silenceCmd     `cmd:"" help:"Tell nobody of some checks for a while."`
+	Maintenance maintenanceCmd `cmd:"" help:"Begin or end a maintenance window."`
 	Reload      reloadCmd      `cmd:"" help:"Ask the running monitor to read its config file again; prints what changed."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask the running monitor's own /health; exit code 0 when it is ok (for container health checks)."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`

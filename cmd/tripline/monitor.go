@@ -128,6 +128,7 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 		return err
 	}
 	m.engine = alerting.NewEngine(m.cfg.Rules, m.cfg.Subjects)
+	m.engine.SetPolicy(m.cfg.Policy)
 	m.evaluator = notify.NewEvaluator(notify.EvaluatorConfig{
 		Engine: m.engine, Log: entryLog{m.log}, Store: state{m.journal.State()},
 		Logger: m.slog, Route: routeFor(m.cfg),
@@ -258,6 +259,7 @@ func (m *monitor) run(ctx context.Context, l net.Listener) error {
 	}
 	part(&writer, logCtx, "log", m.log.Run)
 	part(&views, viewCtx, "alerting", m.evaluator.Run)
+	part(&views, viewCtx, "alarm", m.wakeRules)
 	part(&views, viewCtx, "notify", func(ctx context.Context) error { return m.desks.run(ctx, m.config().Notifiers) })
 	part(&views, viewCtx, "direct message", m.tellDirectly)
 	part(&views, viewCtx, "page", m.followPage)

@@ -72,6 +72,7 @@ func (r *reloader) try(ctx context.Context, author string) (string, error) {
 	at := time.Now().UTC()
 	err = m.evaluator.Reconfigure(ctx, routeFor(next), func(time.Time) []alerting.Change {
 		m.remember(ctx, next, replay.Era{After: m.engine.Seq(), At: at})
+		m.engine.SetPolicy(next.Policy)
 		return m.engine.Reconfigure(next.Rules, next.Subjects, at)
 	})
 	if err != nil {
@@ -157,6 +158,10 @@ func compare(old, next *config.Config) []string {
 	list("checks", old.Fingerprints, next.Fingerprints)
 	list("rules", ruleTexts(old), ruleTexts(next))
 	list("notifiers", notifierTexts(old), notifierTexts(next))
+	list("maintenance windows", old.MaintenanceTexts(), next.MaintenanceTexts())
+	if old.IncidentText() != next.IncidentText() {
+		d = append(d, "incidents changed")
+	}
 	return d
 }
 
@@ -264,11 +269,16 @@ func (f configFlag) command(ctx context.Context, p program, name string, args ma
 }
 
 // command carries out a command that came in through the API.
-func (m *monitor) command(ctx context.Context, name string, _ map[string]string) (string, error) {
+func (m *monitor) command(ctx context.Context, name string, args map[string]string) (string, error) {
 	switch name {
 	case "reload":
 		return m.reloader.reload(ctx, "command")
+	case alerting.CommandAcknowledge, alerting.CommandSilence, alerting.CommandSilenceEnd,
+		alerting.CommandMaintenance, alerting.CommandMaintenanceEnd:
+		return m.tellRules(ctx, name, args)
+	case "silence-list":
+		return m.listSilences(ctx)
 	default:
-		return "", fmt.Errorf("no command is named %q, want reload", name)
+		return "", fmt.Errorf("no command is named %q, want reload, acknowledge, silence, silence-end, silence-list, maintenance or maintenance-end", name)
 	}
 }

@@ -41,6 +41,7 @@ func (l *loader) loadChecks() {
 			l.loadCheck(n, &l.file.Checks[i], env, names)
 		}
 	}
+	l.judgeNeeds(list)
 }
 
 // loadCheck makes a checks.Check of one item of the list.
@@ -50,6 +51,9 @@ func (l *loader) loadCheck(n *yaml.Node, c *Check, env probe.Env, names map[stri
 	l.labels(l.below(n, "labels"), what+": labels", c.Labels)
 	if g := l.below(n, "group"); g != nil && c.Group != "" {
 		l.checkText(g, what+": group", c.Group)
+	}
+	if cmp.Or(c.Group, c.Name) == alerting.StormGroup {
+		l.failOnce(at, "%s is of the group %q, which is the name of the incident that gathers many at once: want another group", what, alerting.StormGroup)
 	}
 	kinds, settings := c.Set()
 	if !l.oneKind(n, at, what, kinds, c.Names()) {
@@ -77,6 +81,7 @@ func (l *loader) loadCheck(n *yaml.Node, c *Check, env probe.Env, names map[stri
 		Name: out.Name, Kind: out.Kind, Group: out.Group, Host: out.Endpoint.Host, Location: out.Location, Labels: out.Labels,
 		WebSocket: out.Endpoint.WebSocket || !sure, Interval: f.interval, Longest: most, Attempts: attemptsOf(c),
 		Measures: measuresOf(c, out.Endpoint.URL, sure),
+		Needs:    c.Needs,
 	}})
 	l.cfg.Checks = append(l.cfg.Checks, out)
 	l.cfg.when = append(l.cfg.when, when)

@@ -31,6 +31,7 @@ type Config struct {
 	Checks      []checks.Check
 	Rules       []alerting.Rule
 	Subjects    []alerting.Subject // the checks as rules see them, in the order of Checks
+	Policy      alerting.Policy    // what is done with incidents
 	Notifiers   []Notifier
 
 	CloudMonitoring *Export // nil if none is configured
@@ -43,8 +44,22 @@ type Config struct {
 	Fingerprints map[string]string
 	Warnings     []string // what is allowed but hardly meant
 
-	cost string   // of CloudMonitoring, for people
-	when []string // the schedule of each check as the file says it
+	cost        string // of CloudMonitoring, for people
+	maintenance []Maintenance
+	incidents   alerting.Incidents
+	when        []string // the schedule of each check as the file says it
+}
+
+// IncidentText tells settings of incidents apart.
+func (c *Config) IncidentText() string { return fingerprint(c.incidents) }
+
+// MaintenanceTexts tells maintenance windows apart, by name.
+func (c *Config) MaintenanceTexts() map[string]string {
+	texts := make(map[string]string, len(c.maintenance))
+	for _, m := range c.maintenance {
+		texts[m.Name] = fingerprint(m)
+	}
+	return texts
 }
 
 // Notifier is one way to tell people.

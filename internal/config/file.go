@@ -56,6 +56,12 @@ type File struct {
 	Checks []Check `yaml:"checks" jsonschema:"required"`
 	// Rules say when people are told. Without rules nobody is.
 	Rules []alerting.Rule `yaml:"rules,omitempty"`
+	// Incidents says what becomes of incidents that come too many at once, too
+	// often, or last too long.
+	Incidents alerting.Incidents `yaml:"incidents,omitempty"`
+	// Maintenance lists windows that come again, in which checks run and count
+	// as always, but people are told of what broke only if it still is at the end.
+	Maintenance []Maintenance `yaml:"maintenance,omitempty"`
 	// Notify says who is told and how.
 	Notify []Notify `yaml:"notify,omitempty"`
 	// CloudMonitoring exports metrics to Google Cloud Monitoring. Without it
@@ -114,6 +120,13 @@ type Check struct {
 	// Group is what incidents gather by: failures of one group are one
 	// incident. Default the check's name.
 	Group string `yaml:"group,omitempty"`
+	// Needs names a check, or several, without which this one cannot work.
+	// While one of these is in trouble people are not told of this one: they are
+	// when that has recovered and this one has not. A new incident waits for
+	// the next verdict on what it needs: at most 60s, or two intervals of that
+	// check if they are less. Nothing else changes: this check runs, counts,
+	// and resolves.
+	Needs probe.List `yaml:"needs,omitempty"`
 	// Labels are free names and values that rules select by. They go with
 	// every metric. Names hold letters, digits and underscores.
 	Labels map[string]string `yaml:"labels,omitempty"`
@@ -138,6 +151,21 @@ type Check struct {
 	Confirm *int `yaml:"confirm,omitempty"`
 
 	checks.Kinds `yaml:",inline"`
+}
+
+// Maintenance is a window that comes again.
+type Maintenance struct {
+	// Name identifies the window.
+	Name string `yaml:"name" jsonschema:"required"`
+	// Select says which checks it is for. Default all.
+	Select alerting.Select `yaml:"select,omitempty"`
+	// Cron says when it begins, in the five fields of crontab: minute hour day
+	// month weekday.
+	Cron string `yaml:"cron" jsonschema:"required"`
+	// For is how long it lasts.
+	For probe.Duration `yaml:"for" jsonschema:"required"`
+	// Timezone is what cron means its hours in, such as Europe/Berlin. Default UTC.
+	Timezone string `yaml:"timezone,omitempty"`
 }
 
 // Notify is one way to tell people: its name and exactly one kind.

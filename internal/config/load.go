@@ -103,6 +103,7 @@ func (l *loader) load() {
 	l.general()
 	l.loadChecks()
 	l.loadRules()
+	l.loadIncidents()
 	l.loadNotifiers()
 	l.loadCloudMonitoring()
 	l.warn()

@@ -42,6 +42,12 @@ func (c *Config) Plan(now time.Time) string {
 	if len(c.Rules) == 0 {
 		line("  none")
 	}
+	if len(c.maintenance) > 0 {
+		title("Maintenance, with its next %d windows (%s):", shownSlots, now.Format("MST"))
+		for i, m := range c.maintenance {
+			line("  "+m.Name, c.covers(m.Select), "for "+m.For.String(), slots(c.Policy.Windows[i].Starts, now))
+		}
+	}
 	title("Who is told:")
 	for _, n := range c.Notifiers {
 		state := "on"
@@ -145,10 +151,12 @@ func slots(s interface{ Next(time.Time) time.Time }, now time.Time) string {
 }
 
 // applies names the checks that a rule applies to.
-func (c *Config) applies(r alerting.Rule) string {
+func (c *Config) applies(r alerting.Rule) string { return c.covers(r.Select) }
+
+func (c *Config) covers(sel alerting.Select) string {
 	var names []string
 	for _, s := range c.Subjects {
-		if selects(r.Select, s) {
+		if selects(sel, s) {
 			names = append(names, s.Name)
 		}
 	}

@@ -84,6 +84,8 @@ func otherNames(key string) []string {
 		return []string{"uri", "target", "address", "endpoint", "path", "host"}
 	case "labels":
 		return []string{"tags"}
+	case "needs":
+		return []string{"depends_on", "parent", "parents", "dependencies", "requires"}
 	case "only_if":
 		return []string{"if", "when", "condition", "enabled"}
 	case "insecure_skip_verify":

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tripline/tripline/alerting"
 	"github.com/tripline/tripline/alerting/notify"
+	"github.com/tripline/tripline/checks"
 )
 
 // Options say what to replay.
@@ -19,6 +20,9 @@ type Options struct {
 	Throughout bool
 	Since      time.Duration // what to report, before the end of the log; 0 means all
 	Progress   func(at time.Time, results int)
+	// Starts reads when a maintenance window of a stored config begins; nil
+	// leaves these windows out.
+	Starts func(alerting.Window) (checks.Schedule, error)
 }
 
 // Report is what a replay came to.
@@ -55,6 +59,9 @@ func Backtest(ctx context.Context, s Source, o Options) (Report, error) {
 		return Report{}, err
 	}
 	b := backtest{options: o, eras: all}
+	if err := b.open(); err != nil {
+		return Report{}, err
+	}
 	b.report.AsItRan = !o.Throughout && len(all) > 0 && all[len(all)-1].Hash == o.Config.Hash()
 	if err := Each(ctx, s, time.Time{}, b.batch); err != nil {
 		return Report{}, err
@@ -69,6 +76,24 @@ func Backtest(ctx context.Context, s Source, o Options) (Report, error) {
 	}
 	b.finish(before, after)
 	return b.report, nil
+}
+
+// open gives the windows of the stored configs their schedules.
+func (b *backtest) open() error {
+	if b.options.Starts == nil {
+		return nil
+	}
+	for k := range b.eras {
+		windows := b.eras[k].Config.Policy.Windows
+		for n := range windows {
+			starts, err := b.options.Starts(windows[n])
+			if err != nil {
+				return fmt.Errorf("maintenance window %q of the config of %s: %w", windows[n].Name, stamp(b.eras[k].At), err)
+			}
+			windows[n].Starts = starts
+		}
+	}
+	return nil
 }
 
 // incidents returns the stored incidents, by id.

@@ -34,6 +34,7 @@ type Source interface {
 type Config struct {
 	Rules    []alerting.Rule    `json:"rules"`
 	Subjects []alerting.Subject `json:"subjects"`
+	Policy   alerting.Policy    `json:"policy"` // without the schedules of its windows, once stored
 }
 
 // Hash names a config: equal ones have the same.
@@ -74,10 +75,12 @@ type Replay struct {
 // New returns a Replay that begins with config; eras are what came after it,
 // by their beginning.
 func New(config Config, eras []Era) *Replay {
-	return &Replay{
+	r := &Replay{
 		engine: alerting.NewEngine(config.Rules, config.Subjects), eras: eras,
 		Newest: map[string]alerting.Incident{},
 	}
+	r.engine.SetPolicy(config.Policy)
+	return r
 }
 
 // Step takes the next batch of the log.
@@ -104,6 +107,7 @@ func (r *Replay) change(seq uint64) {
 		if e.Restart { // the rules of a new process agree at the time of the newest entry
 			at = r.at
 		}
+		r.engine.SetPolicy(e.Config.Policy)
 		r.decided(r.engine.Reconfigure(e.Config.Rules, e.Config.Subjects, at))
 	}
 }

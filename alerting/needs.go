@@ -1,0 +1,108 @@
+package alerting
+
+import (
+	"slices"
+	"time"
+)
+
+// A check needs others: while one of these is in trouble people are not told
+// of an incident about it. What fails first may be either of them, so a new
+// incident waits for the next verdict on what its check needs. It is told as
+// soon as there is none in trouble.
+
+const (
+	longestWait = time.Minute // for a verdict, or two intervals of the parent if that is less
+	// patience is for how many intervals a parent that is down but part of no
+	// finding excuses others: no rule may ever tell of it.
+	patience = 10
+)
+
+// parent is what is known of a check that others need.
+type parent struct {
+	down    int64 // slot since which it is down, 0: it is not
+	verdict int64 // newest slot that is not unknown
+}
+
+// survey notes which checks need which, directly or by others, and how large
+// the groups are.
+func (e *Engine) survey() {
+	e.sizes, e.needs, e.parents = map[string]int{}, map[int32][]int32{}, map[int32]*parent{}
+	for _, s := range e.subjects {
+		e.sizes[s.group()]++
+	}
+	for c := range int32(len(e.subjects)) {
+		todo := slices.Clone(e.subjects[c].Needs)
+		for k := 0; k < len(todo); k++ {
+			p, ok := e.index[todo[k]]
+			if !ok || p == c || slices.Contains(e.needs[c], p) {
+				continue
+			}
+			e.needs[c] = append(e.needs[c], p)
+			e.parents[p] = &parent{}
+			todo = append(todo, e.subjects[p].Needs...)
+		}
+	}
+}
+
+// remember takes what a result that is in order and not unknown says about a
+// check by itself.
+func (e *Engine) remember(c int32, good bool, slot int64) {
+	if p := e.parents[c]; p != nil {
+		e.moved = true
+		p.verdict = slot
+		switch {
+		case good:
+			p.down = 0
+		case p.down == 0 || p.down > slot:
+			p.down = slot
+		}
+	}
+	e.green(c, good)
+}
+
+// needed says which check that c needs is in trouble, or may be; "" if none is.
+func (e *Engine) needed(c int32, i *Incident) string {
+	pending := ""
+	for _, n := range e.needs[c] {
+		if e.troubled(n) {
+			return e.checks[n].name + " is down"
+		}
+		if pending == "" && e.pending(n, i) {
+			pending = waits + e.checks[n].name
+		}
+	}
+	return pending
+}
+
+// troubled tells whether a check fails in a finding of failures, or is down.
+func (e *Engine) troubled(n int32) bool {
+	c := &e.checks[n]
+	for _, ref := range c.refs {
+		w := &e.watches[ref.watch]
+		if w.kind != kindRate && w.kind != kindDown {
+			continue
+		}
+		if q := &w.pairs[ref.pair]; q.run != nil && q.run.Fed && q.streak < w.recover {
+			return true
+		}
+	}
+	p := e.parents[n]
+	if p.down == 0 {
+		return false
+	}
+	until := p.down + patience*c.interval
+	if e.clock < until {
+		e.wakeAt(until)
+	}
+	return e.clock < until
+}
+
+// pending tells whether a check has yet to show whether it fails, too.
+func (e *Engine) pending(n int32, i *Incident) bool {
+	until := i.Opened.UnixMilli() + min(longestWait.Milliseconds(), 2*e.checks[n].interval)
+	if e.parents[n].verdict >= e.opened[i.Group] || e.clock >= until {
+		return false
+	}
+	e.wakeAt(until)
+	return true
+}

@@ -1,0 +1,389 @@
+package alerting
+
+import (
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tripline/tripline/checks"
+)
+
+// What is found and whether people are told of it are two things. Findings and
+// incidents open, grow and resolve as the rules say; after that each step
+// decides for every incident that something concerns whether it is quiet. It is
+// while each check that it is about is excused: by a silence, by a maintenance
+// window, or by a check that it needs. What excuses depends on the entries and
+// on the clock, which is the newest time that an entry came with.
+
+// setBack is how far the clock must go back to be believed: entries come a
+// little out of order.
+const setBack = time.Hour
+
+// advance takes the time of an entry: that of a result is when it was known.
+func (e *Engine) advance(entry checks.Entry) {
+	e.ticked = entry.Tick != nil
+	t := entry.Time()
+	if !sane(t) {
+		return
+	}
+	e.now = t.UnixMilli()
+	known := e.now
+	if r := entry.Result; r != nil {
+		known += max(0, min(r.Duration, setBack)).Milliseconds()
+	}
+	switch {
+	case known > e.clock:
+		e.clock = known
+	case e.clock-known > setBack.Milliseconds():
+		e.clock, e.wake = known, 0
+	}
+}
+
+// wakeAt notes that at a time it must be decided again who is told.
+func (e *Engine) wakeAt(ms int64) { e.wake = min(e.wake, ms) }
+
+// Due returns when time alone may change who is told, if no entry comes: the
+// engine wants a tick then. It is zero if nothing is waited for.
+func (e *Engine) Due() time.Time {
+	if len(e.incidents) == 0 || e.wake == never {
+		return time.Time{}
+	}
+	return at(e.wake)
+}
+
+// review touches the incidents about which something may have to be decided
+// without anything new about them.
+func (e *Engine) review() {
+	if e.ticked {
+		e.remind()
+	}
+	if e.clock >= e.wake {
+		e.wake = never
+		e.expire()
+		for _, i := range e.sorted() {
+			if e.calmed(i) {
+				continue
+			}
+			e.touch(i)
+		}
+	} else if e.moved && len(e.needs) > 0 {
+		for _, i := range e.sorted() {
+			if i.Quiet != "" {
+				e.touch(i)
+			}
+		}
+	}
+	e.moved = false
+}
+
+// decide makes a new version of an incident that was touched, if there is
+// something to tell or to store of it, and returns what it is; else "".
+func (e *Engine) decide(t touch) Event {
+	i, was := t.incident, t.incident.Quiet
+	var event Event
+	tells := true
+	if t.ended {
+		event = Resolved
+		if i.Told > 0 || i.Version == 0 {
+			i.Quiet = ""
+		}
+	} else {
+		i.Quiet = e.quiet(i)
+		event, tells = e.event(&t, was)
+		if event == "" {
+			return ""
+		}
+		e.describe(i)
+	}
+	for _, k := range t.news {
+		i.Findings[k].Untold = true
+	}
+	i.Event = event
+	i.Version++
+	if i.Quiet == "" && tells {
+		e.told(i)
+	}
+	return event
+}
+
+// told notes that people are to be told of the newest version.
+func (e *Engine) told(i *Incident) {
+	if i.ToldAt.IsZero() {
+		i.ToldAt = at(e.clock)
+		e.counted(i)
+	}
+	if i.Group == stormKey {
+		e.gusty = e.clock
+		e.figureStorm(i)
+	}
+	i.Told = i.Version
+	for k := range i.Findings {
+		i.Findings[k].Untold = false
+	}
+}
+
+// event says what happened to an open incident and puts it into words, and
+// whether that is for people; "" if it is nothing.
+func (e *Engine) event(t *touch, was string) (event Event, tells bool) {
+	i := t.incident
+	if i.Version == 0 {
+		if i.Changed = "opened"; i.Reopened > 0 {
+			i.Changed = "opened, and flaps: " + e.flapText(i)
+		}
+		return Opened, true
+	}
+	released := was != "" && i.Quiet == ""
+	if released && i.Told == 0 {
+		i.Changed = "opened"
+		if d := at(e.clock).Sub(i.Opened).Truncate(time.Second); was != gathering && !strings.HasPrefix(was, waits) {
+			i.Changed = "opened " + span(d) + " ago, not told until now: " + was
+		}
+		return Released, true
+	}
+	news := e.news(t, released)
+	var words []string
+	if t.worse {
+		event, words = Grew, append(words, "now "+string(i.Severity))
+	}
+	for _, k := range news {
+		event, words = Grew, append(words, "also: "+i.Findings[k].Text)
+	}
+	tells = event != "" && (i.Group != stormKey || t.worse || e.gust(i))
+	if t.acked {
+		event, tells, words = Acknowledged, true, append(words, "acknowledged by "+i.Acknowledged.By)
+	}
+	if t.reminded && event == "" {
+		event, tells = Reminded, true
+		i.Reminders = e.reminders(i)
+		words = append(words, "still open after "+span(at(e.clock).Sub(i.ToldAt).Truncate(time.Second)))
+	}
+	switch {
+	case event != "":
+	case released:
+		event, words = Released, []string{"no longer quiet: " + was}
+	case i.Quiet != was:
+		event, words = Hushed, []string{"quiet: " + i.Quiet}
+	default:
+		return "", false
+	}
+	i.Changed = strings.Join(words, "; ")
+	return event, tells
+}
+
+// news lists the findings that a new version is about: those of this step, and
+// once an incident is no longer quiet those that hold since.
+func (e *Engine) news(t *touch, released bool) []int {
+	list := slices.Clone(t.news)
+	if storm := t.incident.Group == stormKey; released || storm && t.incident.Quiet == "" && e.gust(t.incident) {
+		for k, f := range t.incident.Findings {
+			if f.Untold && f.Holds() && !slices.Contains(list, k) {
+				list = append(list, k)
+			}
+		}
+	}
+	return list
+}
+
+// Reasons to be quiet that are only a moment's.
+const (
+	gathering  = "gathering"
+	recovering = "recovering"
+	waits      = "waits for the verdict on "
+)
+
+// quiet says why people are not told of an incident for now; "" if they are.
+func (e *Engine) quiet(i *Incident) string {
+	if i.Storm != "" {
+		if s := e.incidents[stormKey]; s != nil && s.ID == i.Storm {
+			return "part of " + i.Storm
+		}
+		i.Storm = ""
+	}
+	if i.Group == stormKey && i.Told == 0 {
+		if told := i.Opened.UnixMilli() + stormSettle.Milliseconds(); e.clock < told {
+			e.wakeAt(told)
+			return gathering
+		}
+	}
+	why := e.excused(i)
+	if why == "" && i.Told == 0 && i.Group != stormKey && i.Group != monitorKey && e.crowded() {
+		e.join(i)
+		return "part of " + i.Storm
+	}
+	return why
+}
+
+// excused says why all checks that an incident is about are excused; "" if not
+// all of them are. One about which nothing is bad just now stays as it is.
+func (e *Engine) excused(i *Incident) string {
+	if i.Group == monitorKey {
+		for _, q := range e.silences {
+			if q.Select.isGroup(monitorKey) && q.active(e.clock) {
+				return q.text
+			}
+		}
+		return ""
+	}
+	why, some := "", false
+	for c := range e.culprits(i) {
+		some = true
+		reason := e.excuse(c, i)
+		if reason == "" {
+			return ""
+		}
+		if why == "" || reason == i.Quiet {
+			why = reason
+		}
+	}
+	if !some {
+		return i.Quiet
+	}
+	return why
+}
+
+// excuse says why people are not told of a check for now; "" if they are.
+func (e *Engine) excuse(c int32, i *Incident) string {
+	for _, q := range e.silences {
+		if q.covers[c] && q.active(e.clock) {
+			return q.text
+		}
+	}
+	for k := range e.windows {
+		if w := &e.windows[k]; w.covers[c] && w.open(e.clock) {
+			return w.text()
+		}
+	}
+	if i.Told > 0 || i.Group == stormKey {
+		return ""
+	}
+	if why := e.needed(c, i); why != "" || i.Quiet == "" || !e.recovers(c) {
+		return why
+	}
+	return recovering
+}
+
+// recovers tells whether the newest results of a check are good: what people
+// have not been told of by now they need not be, unless it fails again.
+func (e *Engine) recovers(c int32) bool {
+	good := false
+	for _, ref := range e.checks[c].refs {
+		if p := &e.watches[ref.watch].pairs[ref.pair]; p.run != nil && p.run.Fed {
+			if good = p.streak > 0; !good {
+				return false
+			}
+		}
+	}
+	return good
+}
+
+// culprits yields the checks that the findings of i that hold are about and that
+// have not recovered; one that is in several of them comes several times.
+func (e *Engine) culprits(i *Incident) iter.Seq[int32] {
+	return func(yield func(int32) bool) {
+		if i.Group == stormKey {
+			for _, m := range e.sorted() {
+				if m.Storm != i.ID {
+					continue
+				}
+				for c := range e.culprits(m) {
+					if !yield(c) {
+						return
+					}
+				}
+			}
+			return
+		}
+		for _, f := range i.Findings {
+			if f.Holds() && !e.feeding(i.Group, f, yield) {
+				return
+			}
+		}
+	}
+}
+
+// feeding yields the checks that feed a finding and have not recovered; if all
+// have, those that fed it.
+func (e *Engine) feeding(key string, f Finding, yield func(int32) bool) bool {
+	w, t := e.topic(key, f)
+	some := false
+	pass := func(recovered bool) bool {
+		for k := w.sets[t.lo].lo; k < w.sets[t.hi-1].hi; k++ {
+			p := &w.pairs[k]
+			if p.run == nil || !p.run.Fed || !recovered && p.streak >= w.recover {
+				continue
+			}
+			if some = true; !yield(p.check) {
+				return false
+			}
+		}
+		return true
+	}
+	if t != nil && (!pass(false) || !some && !pass(true)) {
+		return false
+	}
+	if some {
+		return true
+	}
+	for _, name := range f.Checks {
+		if c, ok := e.index[name]; ok && !yield(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// describe brings up to date what an incident says of its checks as a whole.
+func (e *Engine) describe(i *Incident) {
+	if i.Group == monitorKey {
+		return
+	}
+	seen := map[int32]bool{}
+	var labels map[string]string
+	for c := range e.culprits(i) {
+		if seen[c] {
+			continue
+		}
+		own := e.subjects[c].Labels
+		if len(seen) == 0 {
+			labels = maps.Clone(own)
+			if i.Version > 0 {
+				labels = maps.Clone(i.Labels)
+			}
+		}
+		maps.DeleteFunc(labels, func(k, v string) bool { return own[k] != v })
+		seen[c] = true
+	}
+	if len(seen) == 0 {
+		return
+	}
+	i.Failing, i.Of = len(seen), e.size(i)
+	if i.Labels = labels; len(labels) == 0 {
+		i.Labels = nil
+	}
+}
+
+// size is how many checks the group of i has; for one that is named after a
+// rule, how many the rule looks at.
+func (e *Engine) size(i *Incident) int {
+	if n, ok := e.sizes[i.Group]; ok || i.Group == stormKey {
+		return n
+	}
+	for _, f := range i.Findings {
+		if w, t := e.topic(i.Group, f); t != nil {
+			return int(w.sets[t.hi-1].hi - w.sets[t.lo].lo)
+		}
+	}
+	return 0
+}
+
+// modern fills in what versions before did not store.
+func (i *Incident) modern() {
+	if i.Told == 0 && i.Quiet == "" && i.Version > 0 {
+		i.Told, i.ToldAt = i.Version, i.Since
+	}
+	if i.Opened.IsZero() {
+		i.Opened = i.Since
+	}
+}
