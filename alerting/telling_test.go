@@ -17,7 +17,7 @@ import (
 	"github.com/tripline/tripline/checks/probe"
 )
 
-var manyLogs = flag.Int("series", 40, "how many random logs TestTelling makes")
+var manyLogs = flag.Int("series", 25, "how many random logs TestTelling makes")
 
 // hourly is a schedule with a start in each hour.
 type hourly struct{ minute int }

@@ -25,8 +25,15 @@ const commandTime = 10 * time.Second
 func (m *monitor) tellRules(ctx context.Context, name string, args map[string]string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTime)
 	defer cancel()
-	c := checks.Command{At: time.Now().UTC(), Name: name, Author: clip(args["by"], 100), Args: args}
-	delete(args, "by")
+	c := checks.Command{At: time.Now().UTC(), Name: name, Author: clip(args["author"], 100), Args: args}
+	delete(args, "author")
+	if id := args["incident"]; id != "" && name == alerting.CommandSilence { // a button of Slack
+		group, err := m.groupOf(id)
+		if err != nil {
+			return "", err
+		}
+		args["group"] = group
+	}
 	if name == alerting.CommandSilence || name == alerting.CommandMaintenance {
 		args["id"] = name[:1] + "-" + strings.ToLower(rand.Text()[:6])
 	}
@@ -54,6 +61,16 @@ func (m *monitor) tellRules(ctx context.Context, name string, args map[string]st
 	return m.answer(c), nil
 }
 
+// groupOf returns the group of an open incident.
+func (m *monitor) groupOf(id string) (string, error) {
+	for _, i := range m.evaluator.Open() {
+		if i.ID == id {
+			return i.Group, nil
+		}
+	}
+	return "", fmt.Errorf("no incident %q is open", id)
+}
+
 // obeyed tells whether the rules have done what a command said.
 func (m *monitor) obeyed(c checks.Command) bool {
 	lasts := slices.ContainsFunc(m.engine.Silences(), func(s alerting.Silence) bool { return s.ID == c.Args["id"] })
@@ -71,7 +88,11 @@ func (m *monitor) answer(c checks.Command) string {
 	case alerting.CommandAcknowledge:
 		return "acknowledged " + c.Args["incident"]
 	case alerting.CommandSilence:
-		return "silence " + c.Args["id"] + " for " + c.Args["for"]
+		s := "silence " + c.Args["id"] + " for " + c.Args["for"]
+		if c.Args["incident"] != "" {
+			s += ", of the group " + c.Args["group"]
+		}
+		return s
 	case alerting.CommandMaintenance:
 		return "maintenance " + c.Args["id"] + " for " + c.Args["for"]
 	}
@@ -162,7 +183,7 @@ type selectFlags struct {
 
 func (f selectFlags) args(by byFlag, d probe.Duration, why string) map[string]string {
 	return map[string]string{
-		"by": by.name(), "for": d.String(), "why": why,
+		"author": by.name(), "for": d.String(), "why": why,
 		"group": f.Group, "check": f.Check, "kind": f.Kind, "label": strings.Join(f.Label, ","),
 	}
 }
@@ -175,7 +196,7 @@ type ackCmd struct {
 
 // Run acknowledges an incident at the running monitor.
 func (c ackCmd) Run(ctx context.Context, p program) error {
-	return c.command(ctx, p, alerting.CommandAcknowledge, map[string]string{"incident": c.Incident, "by": c.name()})
+	return c.command(ctx, p, alerting.CommandAcknowledge, map[string]string{"incident": c.Incident, "author": c.name()})
 }
 
 type silenceCmd struct {
@@ -212,7 +233,7 @@ type silenceEndCmd struct {
 
 // Run ends a silence at the running monitor.
 func (c silenceEndCmd) Run(ctx context.Context, p program) error {
-	return c.command(ctx, p, alerting.CommandSilenceEnd, map[string]string{"id": c.ID, "by": c.name()})
+	return c.command(ctx, p, alerting.CommandSilenceEnd, map[string]string{"id": c.ID, "author": c.name()})
 }
 
 type maintenanceCmd struct {
@@ -246,5 +267,5 @@ type maintenanceEndCmd struct {
 
 // Run ends a maintenance window at the running monitor.
 func (c maintenanceEndCmd) Run(ctx context.Context, p program) error {
-	return c.command(ctx, p, alerting.CommandMaintenanceEnd, map[string]string{"id": c.ID, "by": c.name()})
+	return c.command(ctx, p, alerting.CommandMaintenanceEnd, map[string]string{"id": c.ID, "author": c.name()})
 }

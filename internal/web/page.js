@@ -28,7 +28,7 @@ async function acknowledge(incident) {
   const by = prompt("Who has taken this on?", localStorage.getItem("by") || "");
   if (!by) return;
   localStorage.setItem("by", by);
-  const answer = await fetch("/api/commands/acknowledge", { method: "POST", body: JSON.stringify({ incident, by }) });
+  const answer = await fetch("/api/commands/acknowledge", { method: "POST", body: JSON.stringify({ incident, author: by }) });
   if (!answer.ok) alert(await answer.text());
   refresh();
 }
