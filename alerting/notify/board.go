@@ -56,10 +56,12 @@ func (e *Evaluator) Subscribe() (<-chan alerting.Incident, func()) {
 }
 
 // show makes stored incidents visible.
-func (e *Evaluator) show(latest []alerting.Incident) {
+func (e *Evaluator) show(parts []part) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, i := range latest {
+	for _, p := range parts {
+		i := p.incident
+		e.routes[i.ID] = p.names
 		e.incidents[i.ID] = i
 		for feed := range e.feeds {
 			select {

@@ -28,71 +28,62 @@ const positionVersion = 1
 // position after the first n of them, end is the batch after the last.
 func (e *Evaluator) commit(ctx context.Context, changes []alerting.Change, at func(n int) (uint64, int), end uint64) error {
 	for n := 0; n < len(changes); {
-		writes, latest, took := e.piece(changes[n:])
+		parts, took := e.piece(changes[n:])
 		n += took
 		to := position{V: positionVersion, Seq: end, Writer: e.writer, Commit: e.done.Commit + 1}
 		if n < len(changes) {
 			to.Seq, to.N = at(n)
 		}
+		var writes []Write
+		for _, p := range parts {
+			writes = append(writes, p.writes...)
+		}
 		if err := e.put(ctx, writes, to); err != nil {
 			e.broken = true
 			return fmt.Errorf("commit %d incident changes: %w", len(changes), err)
 		}
-		e.address(writes)
-		e.show(latest)
+		e.show(parts)
 	}
 	return nil
 }
 
-// address notes who has an outbox entry of which incident.
-func (e *Evaluator) address(writes []Write) {
-	for _, w := range writes {
-		if w.Key[0] != keyOutbox {
-			continue
-		}
-		name, id := w.Key[1], w.Key[2]
-		if !slices.Contains(e.routes[id], name) {
-			e.routes[id] = append(e.routes[id], name)
-		}
-	}
+// part is the newest of the changes of one incident in a commit.
+type part struct {
+	incident alerting.Incident
+	names    []string // who is to tell it
+	writes   []Write
+	bytes    int
 }
 
 // piece makes the writes of as many changes as fit one commit, and returns how
 // many these are. Of several changes of one incident only the last is written,
-// and the last one that people are to be told of.
-func (e *Evaluator) piece(changes []alerting.Change) (writes []Write, latest []alerting.Incident, took int) {
-	type part struct {
-		incident alerting.Incident
-		writes   []Write
-		bytes    int
-	}
-	var parts []part
+// and the last one that people are to be told of, to all who are to tell one.
+func (e *Evaluator) piece(changes []alerting.Change) (parts []part, took int) {
 	index := map[string]int{}
 	count, bytes := 1, 0 // the position
 	for _, c := range changes {
-		p := part{incident: c.Incident, writes: e.writes(c.Incident)}
-		k, again := index[c.Incident.ID]
+		id := c.Incident.ID
+		k, again := index[id]
 		if !again {
-			k, parts = len(parts), append(parts, part{})
+			k, parts = len(parts), append(parts, part{names: e.routes[id]})
 		}
-		p.writes = overlay(parts[k].writes, p.writes)
+		p := part{incident: c.Incident, names: e.also(parts[k].names, c.Incident)}
+		p.writes = overlay(parts[k].writes, e.writes(p.incident, readers(p.incident, p.names, parts[k].names)))
 		for _, w := range p.writes {
 			p.bytes += w.size()
 		}
 		count += len(p.writes) - len(parts[k].writes)
 		bytes += p.bytes - parts[k].bytes
 		if took > 0 && (count > maxWrites || bytes > maxBytes) {
+			if !again {
+				parts = parts[:k]
+			}
 			break
 		}
-		index[c.Incident.ID], parts[k] = k, p
+		index[id], parts[k] = k, p
 		took++
 	}
-	for _, p := range parts {
-		if len(p.writes) > 0 {
-			writes, latest = append(writes, p.writes...), append(latest, p.incident)
-		}
-	}
-	return writes, latest, took
+	return parts, took
 }
 
 // overlay returns newer writes, with those older ones whose records they leave alone.
@@ -106,14 +97,27 @@ func overlay(older, newer []Write) []Write {
 	return all
 }
 
-// writes makes the writes of one incident: the same bytes for itself and for
-// the outbox of everyone who is to tell it.
-func (e *Evaluator) writes(i alerting.Incident) []Write {
-	names := e.readers(i)
-	value := fit(i, min(maxIncident, maxBytes/(len(names)+1)-1<<10))
+// order is a record of the outbox: an incident as one notifier is to tell it.
+type order struct {
+	alerting.Incident
+
+	// Because says why this notifier is to tell it when that is not so by its
+	// route.
+	Because string `json:"because,omitempty"`
+}
+
+// writes makes the writes of one incident: the same for itself and for the
+// outbox of everyone who is to tell it.
+func (e *Evaluator) writes(i alerting.Incident, names []string) []Write {
+	const other = 1<<10 + maxBecause // what else is in a write
+	value := fit(i, min(maxIncident, maxBytes/(len(names)+1)-other))
 	writes := []Write{{Key: []string{keyIncident, i.ID}, Value: value}}
 	for _, name := range names {
-		writes = append(writes, Write{Key: []string{keyOutbox, name, i.ID}, Value: value})
+		own := value
+		if why := e.because[i.ID][name]; why != "" {
+			own = fmt.Appendf(nil, `%s,"because":%s}`, value[:len(value)-1], encode(why))
+		}
+		writes = append(writes, Write{Key: []string{keyOutbox, name, i.ID}, Value: own})
 	}
 	return writes
 }
@@ -147,24 +151,33 @@ func encode(v any) []byte {
 	return b
 }
 
-// recipients names the notifiers that are to tell i: those of its route and
-// those that were once to tell it, who would otherwise never hear of its end.
-func (e *Evaluator) recipients(i alerting.Incident) []string {
-	names := slices.Concat(e.routes[i.ID], e.route(i))
+// recipients names the notifiers that are to tell i at the time of the newest
+// entry: those that are told of it already, who would otherwise never hear of
+// its end, and those of its route.
+func (e *Evaluator) recipients(i alerting.Incident) []string { return e.also(e.routes[i.ID], i) }
+
+// also adds the route of i to names. What has ended, and what people are not to
+// hear of for now, is told to nobody new.
+func (e *Evaluator) also(names []string, i alerting.Incident) []string {
+	if !i.Open() || i.Quiet != "" {
+		return names
+	}
+	names = slices.Concat(names, e.route(i, e.at))
 	slices.Sort(names)
 	return slices.Compact(names)
 }
 
-// readers names the notifiers whose outbox gets this version of i: nobody's
-// while it is quiet, and only a newcomer's if it says nothing new.
-func (e *Evaluator) readers(i alerting.Incident) []string {
+// readers names those of names, who are to tell i, whose outbox gets this
+// version of it: nobody's while it is quiet, and only the outbox of those who
+// were not among the names before if it says nothing new.
+func readers(i alerting.Incident, names, before []string) []string {
 	switch {
 	case i.Tells():
-		return e.recipients(i)
+		return names
 	case i.Quiet != "":
 		return nil
 	}
-	return slices.DeleteFunc(e.recipients(i), func(name string) bool { return slices.Contains(e.routes[i.ID], name) })
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(before, name) })
 }
 
 // put stores writes and the position in one piece, however often that takes:

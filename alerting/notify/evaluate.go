@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,9 +39,10 @@ type EvaluatorConfig struct {
 	Store  Store
 	Logger *slog.Logger
 
-	// Route names the notifiers that are to tell an incident. Whoever was once
-	// to tell one is kept up to date until its end.
-	Route func(alerting.Incident) []string
+	// Route names the notifiers that are to tell an open incident at a moment
+	// of the log. It is asked at every change of the incident and once a
+	// minute. Whoever was once to tell one is kept up to date until its end.
+	Route func(i alerting.Incident, at time.Time) []string
 
 	Keep time.Duration // of resolved incidents; 0 means 30 days
 }
@@ -63,16 +65,17 @@ type Evaluator struct {
 	// turn is held by whoever uses the engine and the fields up to mu.
 	turn         chan struct{}
 	engine       Engine
-	route        func(alerting.Incident) []string
-	routes       map[string][]string // by incident: who has an outbox entry
-	done         position            // as committed
-	next         uint64              // sequence number of the next batch
-	at           time.Time           // of the newest entry
-	generation   string              // of the newest checkpoint
-	checkpointed time.Time           // entry time of the newest checkpoint
-	tidied       time.Time           // entry time of the last tidying
-	budgeted     time.Time           // the minute of budgets
-	broken       bool                // the engine is ahead of what is committed
+	route        func(alerting.Incident, time.Time) []string
+	routes       map[string][]string          // by incident: who has an outbox entry, sorted
+	because      map[string]map[string]string // by incident and notifier: why, where that is not by its route
+	done         position                     // as committed
+	next         uint64                       // sequence number of the next batch
+	at           time.Time                    // of the newest entry
+	generation   string                       // of the newest checkpoint
+	checkpointed time.Time                    // entry time of the newest checkpoint
+	tidied       time.Time                    // entry time of the last tidying
+	budgeted     time.Time                    // the minute of budgets
+	broken       bool                         // the engine is ahead of what is committed
 
 	mu        sync.Mutex // guards what is below
 	incidents map[string]alerting.Incident
@@ -97,6 +100,7 @@ func NewEvaluator(c EvaluatorConfig) *Evaluator {
 		requests:  make(chan func(context.Context) error),
 		turn:      make(chan struct{}, 1),
 		routes:    map[string][]string{},
+		because:   map[string]map[string]string{},
 		incidents: map[string]alerting.Incident{},
 		feeds:     map[chan alerting.Incident]bool{},
 	}
@@ -163,9 +167,14 @@ func (e *Evaluator) load(ctx context.Context) error {
 		return err
 	}
 	for _, r := range outbox {
-		if len(r.Key) == 3 {
-			e.routes[r.Key[2]] = append(e.routes[r.Key[2]], r.Key[1])
+		if len(r.Key) != 3 {
+			continue
 		}
+		o, err := decode[order](r, alerting.IncidentVersion)
+		if err != nil {
+			return err
+		}
+		e.tells(r.Key[2], r.Key[1], o.Because)
 	}
 	if e.done, _, err = e.committed(ctx); err != nil {
 		return err
@@ -228,6 +237,11 @@ func (e *Evaluator) batch(ctx context.Context, seq uint64, entries []checks.Entr
 		return e.agree(ctx)
 	}
 	e.lookAtBudgets()
+	if slices.ContainsFunc(entries, func(e checks.Entry) bool { return e.Tick != nil }) {
+		if err := e.commitHere(ctx, e.grown()); err != nil {
+			return err
+		}
+	}
 	if e.at.Sub(e.checkpointed).Abs() >= time.Minute {
 		e.checkpoint(ctx)
 	}
@@ -251,13 +265,7 @@ func (e *Evaluator) agree(ctx context.Context) error {
 // apply commits changes that come of no entry, and then the windows: stepping
 // over this point again would not make the same changes.
 func (e *Evaluator) apply(ctx context.Context, changes []alerting.Change) error {
-	for _, i := range e.Open() {
-		if i.Quiet == "" && len(e.recipients(i)) > len(e.routes[i.ID]) {
-			changes = append([]alerting.Change{{Incident: i}}, changes...)
-		}
-	}
-	here := func(int) (uint64, int) { return e.next, 0 }
-	if err := e.commit(ctx, changes, here, e.next); err != nil {
+	if err := e.commitHere(ctx, append(e.grown(), changes...)); err != nil {
 		return err
 	}
 	e.checkpoint(ctx)
@@ -265,14 +273,47 @@ func (e *Evaluator) apply(ctx context.Context, changes []alerting.Change) error 
 	return nil
 }
 
+// commitHere commits changes that come of no entry: the position stays.
+func (e *Evaluator) commitHere(ctx context.Context, changes []alerting.Change) error {
+	return e.commit(ctx, changes, func(int) (uint64, int) { return e.next, 0 }, e.next)
+}
+
+// grown returns the open incidents that more notifiers are to tell than do:
+// hours have begun, or an escalation has fallen due. It follows from what is
+// committed, so that what a crash prevents is found again.
+func (e *Evaluator) grown() []alerting.Change {
+	var changes []alerting.Change
+	for _, i := range e.Open() {
+		if len(e.recipients(i)) > len(e.routes[i.ID]) {
+			changes = append(changes, alerting.Change{Incident: i})
+		}
+	}
+	return changes
+}
+
 // Reconfigure replaces the routes and calls change, which gives the engine its
 // new rules, between two batches; at is the time of the newest entry. It waits
 // until what was committed has been stepped again with the rules of the start.
 // Once begun it goes on even if ctx ends.
-func (e *Evaluator) Reconfigure(ctx context.Context, route func(alerting.Incident) []string, change func(at time.Time) []alerting.Change) error {
+func (e *Evaluator) Reconfigure(ctx context.Context, route func(alerting.Incident, time.Time) []string, change func(at time.Time) []alerting.Change) error {
+	return e.between(ctx, func(ctx context.Context) error {
+		e.route = route
+		return e.apply(ctx, change(e.at))
+	})
+}
+
+// between calls f between two batches, once what was committed has been stepped
+// again, and returns its error, which also ends Run. Once begun f goes on even
+// if ctx ends: it runs within Run, by its ctx, since what it changes must be
+// committed.
+func (e *Evaluator) between(ctx context.Context, f func(context.Context) error) error {
 	done := make(chan error, 1)
-	request := func(ctx context.Context) error { // within Run, by its ctx: what the engine has changed must be committed
-		err := e.reconfigure(ctx, route, change)
+	request := func(ctx context.Context) error {
+		err := e.lock(ctx)
+		if err == nil {
+			err = f(ctx)
+			<-e.turn
+		}
 		done <- err
 		return err
 	}
@@ -287,15 +328,6 @@ func (e *Evaluator) Reconfigure(ctx context.Context, route func(alerting.Inciden
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-func (e *Evaluator) reconfigure(ctx context.Context, route func(alerting.Incident) []string, change func(at time.Time) []alerting.Change) error {
-	if err := e.lock(ctx); err != nil {
-		return err
-	}
-	defer func() { <-e.turn }()
-	e.route = route
-	return e.apply(ctx, change(e.at))
 }
 
 // View calls f while nobody else uses the engine, once it and the stored

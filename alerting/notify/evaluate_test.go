@@ -164,13 +164,17 @@ func evaluateWith(t *testing.T, rules Engine, log *memLog, store Store, route ..
 	e := &evaluation{done: make(chan error, 1)}
 	e.Evaluator = NewEvaluator(EvaluatorConfig{
 		Engine: rules, Log: log, Store: store, Logger: logger(t),
-		Route: func(alerting.Incident) []string { return route },
+		Route: func(alerting.Incident, time.Time) []string { return route },
 	})
+	e.run(t)
+	return e
+}
+
+func (e *evaluation) run(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	e.cancel = cancel
 	go func() { e.done <- e.Run(ctx) }()
 	synctest.Wait()
-	return e
 }
 
 func (e *evaluation) stop(t *testing.T) {
@@ -434,7 +438,7 @@ func TestEvaluatorLarge(t *testing.T) {
 				i.Findings = append(i.Findings, i.Findings[0])
 			}
 			store := newMemStore()
-			e := NewEvaluator(EvaluatorConfig{Engine: newRules(), Store: store, Logger: logger(t), Route: func(alerting.Incident) []string {
+			e := NewEvaluator(EvaluatorConfig{Engine: newRules(), Store: store, Logger: logger(t), Route: func(alerting.Incident, time.Time) []string {
 				var names []string
 				for k := range c.notifiers {
 					names = append(names, fmt.Sprint("notifier", k))
@@ -492,7 +496,7 @@ func TestEvaluatorReconfigure(t *testing.T) {
 		e := evaluate(t, log, store)
 		var at time.Time
 		err := e.Reconfigure(t.Context(),
-			func(alerting.Incident) []string { return []string{"pager"} },
+			func(alerting.Incident, time.Time) []string { return []string{"pager"} },
 			func(now time.Time) []alerting.Change { // b is no longer checked
 				at = now
 				i := e.rules.Open["b"]

@@ -68,6 +68,10 @@ func (s *PagerDuty) Notifier(Env) Notifier {
 	return p
 }
 
+// DefaultLimit is about what PagerDuty takes for each key
+// (https://developer.pagerduty.com/docs/events-api-v2-overview#api-response-codes--retry-logic).
+func (s *PagerDuty) DefaultLimit() Limit { return Limit{120, time.Minute} }
+
 // pagerDuty is the notifier of PagerDuty settings.
 type pagerDuty struct {
 	key    string // a secret

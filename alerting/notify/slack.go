@@ -111,6 +111,10 @@ func secretURL(raw string) string {
 	return "is no https URL"
 }
 
+// DefaultLimit is what Slack takes for each channel
+// (https://docs.slack.dev/apis/web-api/rate-limits).
+func (s *Slack) DefaultLimit() Limit { return Limit{1, time.Second} }
+
 // Notifier returns the notifier of settings in which nothing is wrong.
 func (s *Slack) Notifier(env Env) Notifier {
 	n := &slackBot{token: s.Token, channel: s.Channel, mention: s.Mention, log: env.Log}

@@ -54,6 +54,10 @@ func (s *SlackWebhook) Notifier(Env) Notifier {
 	return w
 }
 
+// DefaultLimit is what Slack takes for each webhook
+// (https://docs.slack.dev/apis/web-api/rate-limits).
+func (s *SlackWebhook) DefaultLimit() Limit { return Limit{1, time.Second} }
+
 // slackHook is the notifier of SlackWebhook settings.
 type slackHook struct {
 	url     string // a secret

@@ -52,6 +52,7 @@ func (e *Evaluator) tidy(ctx context.Context) {
 	for id := range old {
 		delete(e.incidents, id)
 		delete(e.routes, id)
+		delete(e.because, id)
 	}
 }
 

@@ -161,15 +161,18 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 	return nil
 }
 
-// routeFor names who is told of an incident: every notifier that is on.
-func routeFor(cfg *config.Config) func(alerting.Incident) []string {
-	var names []string
-	for _, n := range cfg.Notifiers {
-		if n.Off == "" {
-			names = append(names, n.Name)
+// routeFor names who is to tell an incident: every notifier that is on and
+// whose route it is.
+func routeFor(cfg *config.Config) func(alerting.Incident, time.Time) []string {
+	return func(i alerting.Incident, at time.Time) []string {
+		var names []string
+		for _, n := range cfg.Notifiers {
+			if n.Off == "" && n.Route.Due(i, at) {
+				names = append(names, n.Name)
+			}
 		}
+		return names
 	}
-	return func(alerting.Incident) []string { return names }
 }
 
 // seenBack is how far back the log is read for the newest slot of each check.

@@ -14,6 +14,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/tripline/tripline/alerting"
 	"github.com/tripline/tripline/alerting/notify"
@@ -68,6 +69,11 @@ type Notifier struct {
 	Kind     string
 	Settings notify.Settings // nil when off
 	Off      string          // why it is off, such as "SLACK_BOT_TOKEN is not set"; "" when on
+
+	Route         notify.Route
+	Limit         notify.Limit  // its own or its kind's
+	Fallback      string        // the name of another notifier; "" for none
+	FallbackAfter time.Duration // how long this one may have something undelivered until then
 
 	Fingerprint string // changes with the settings
 }

@@ -308,6 +308,10 @@ func wanted(t reflect.Type) string {
 	switch name := t.Name(); {
 	case strings.HasSuffix(name, "Duration"):
 		return "a time with its unit, such as 10s or 1h30m"
+	case name == "Hours":
+		return "hours, such as Mon-Fri 09:00-18:00 Europe/Berlin"
+	case name == "Limit":
+		return "a number and s, m or h, such as 60/m"
 	case name == "Share":
 		return "a percentage, such as 5%"
 	case name == "Number":

@@ -176,7 +176,18 @@ type Notify struct {
 	// OnlyIf is the name of an environment variable. Where that is unset or
 	// empty this notifier is off, and says so at start.
 	OnlyIf string `yaml:"only_if,omitempty"`
+	// Fallback is the name of another notifier. It is told of what this one
+	// has not delivered for fallback_after, or has given up, and of its end.
+	Fallback string `yaml:"fallback,omitempty"`
+	// FallbackAfter is how long this notifier may have something undelivered
+	// until its fallback is told. Default 5m.
+	FallbackAfter *probe.Duration `yaml:"fallback_after,omitempty"`
+	// Limit is how many attempts to tell somebody are made at most, such as
+	// 60/m: what is more waits, pages first, and then tells the newest state.
+	// Default 1/s for Slack, 120/m for PagerDuty, none for others.
+	Limit notify.Limit `yaml:"limit,omitempty"`
 
+	notify.Route `yaml:",inline"`
 	notify.Kinds `yaml:",inline"`
 }
 

@@ -33,7 +33,8 @@ func (l *loader) fingerprints() {
 		n.Fingerprint = fingerprint(struct {
 			Kind, Off string
 			Settings  any
-		}{n.Kind, n.Off, n.Settings})
+			Others    []any
+		}{n.Kind, n.Off, n.Settings, []any{n.Route, n.Limit, n.Fallback, n.FallbackAfter}})
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/tripline/tripline/alerting"
+	"github.com/tripline/tripline/alerting/notify"
 	"github.com/tripline/tripline/checks/probe"
 )
 
@@ -195,6 +196,10 @@ func (g *generator) schema(t *testing.T) []byte {
 				return text(`^([0-9.]+(ns|us|µs|ms|s|m|h|d))+$`)
 			case reflect.TypeFor[Size]():
 				return text(`^[0-9]+ ?([kKMGT]i?)?[bB]$`)
+			case reflect.TypeFor[notify.Limit]():
+				return text(`^[0-9]+/[smh]$`)
+			case reflect.TypeFor[notify.Hours]():
+				return text(``)
 			case reflect.TypeFor[alerting.Share]():
 				return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text(`^[0-9.]+ ?%$`), {Type: "number"}}}
 			case reflect.TypeFor[alerting.Number]():

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"time"
+
 	"go.yaml.in/yaml/v3"
 
 	"github.com/tripline/tripline/alerting/notify"
@@ -56,6 +58,7 @@ func (l *loader) loadNotifiers() {
 			l.loadNotifier(n, &l.file.Notify[i], names)
 		}
 	}
+	l.judgeFallbacks(list)
 }
 
 func (l *loader) loadNotifier(n *yaml.Node, e *Notify, names map[string]int) {
@@ -69,7 +72,18 @@ func (l *loader) loadNotifier(n *yaml.Node, e *Notify, names map[string]int) {
 	for _, p := range settings[0].Validate() {
 		l.problem(body, key, what, kinds[0], p)
 	}
-	out := Notifier{Name: e.Name, Kind: kinds[0], Settings: settings[0], Off: l.off[n]}
+	out := Notifier{
+		Name: e.Name, Kind: kinds[0], Settings: settings[0], Off: l.off[n], Route: e.Route,
+		Limit: e.Limit, Fallback: e.Fallback, FallbackAfter: defaultFallbackAfter,
+	}
+	if own, ok := settings[0].(interface{ DefaultLimit() notify.Limit }); ok && e.Limit.IsZero() {
+		out.Limit = own.DefaultLimit()
+	}
+	l.judgeRoute(n, what, e)
+	if e.FallbackAfter != nil {
+		out.FallbackAfter = time.Duration(*e.FallbackAfter)
+		l.judgeFallbackAfter(n, what, e)
+	}
 	if out.Off != "" {
 		out.Settings = nil
 	}

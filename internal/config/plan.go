@@ -54,7 +54,7 @@ func (c *Config) Plan(now time.Time) string {
 		if n.Off != "" {
 			state = "off: " + n.Off
 		}
-		line("  "+n.Name, n.Kind, state)
+		line("  "+n.Name, n.Kind, state, routeText(n))
 	}
 	if len(c.Notifiers) == 0 {
 		line("  nobody")

@@ -81,6 +81,7 @@ func (l *loader) warn() {
 	for i := range c.Rules {
 		c.Warnings = append(c.Warnings, c.Rules[i].Warnings(c.Subjects)...)
 	}
+	l.warnFallbacks(say)
 	var uncovered []string
 	for _, s := range c.Subjects {
 		if len(c.Rules) > 0 && !l.covered(s) {
