@@ -187,6 +187,9 @@ func alertOf(m Message, labels map[string]string, now time.Time) alert {
 	if seen := cut(clean(excerpt(m.Evidence), true), 4000); seen != "" {
 		a.Annotations["evidence"] = seen
 	}
+	if m.Because != "" {
+		a.Annotations["because"] = clean(m.Because, false)
+	}
 	if d := detailed(m); len(d.Causes) > 0 {
 		a.Annotations["cause"] = string(d.Causes[0].Certainty) + ": " + d.Causes[0].Text
 		if d.Causes[0].Next != "" {

@@ -20,21 +20,24 @@ type outcome struct {
 	told   Receipt // what is known now; Pending: something may have arrived
 	tried  bool
 	marked bool // the stored receipt says Pending
+	tries  []Attempt
+	unkept bool // tries are not stored
 }
 
 // attempt makes one attempt for j, a copy of a job, and stores what it comes to.
 func (d *Desk) attempt(ctx context.Context, j job) outcome {
-	o := outcome{told: j.told, tried: j.tried, marked: j.marked}
+	o := outcome{told: j.told, tried: j.tried, marked: j.marked, tries: j.tries, unkept: j.unkept}
 	expire := orDefault(d.Expire, defaultExpire)
 	if !j.want.Open() && time.Since(j.want.Ended) > expire {
 		o.err = fmt.Errorf("not told within %s of its end", expire)
+		d.note(j, &o, Attempt{At: time.Now().UTC(), GivenUp: true})
 		d.giveUp(ctx, j.want, &o)
 		return o
 	}
 	o.told.V, o.told.Incident, o.told.Attempts = ReceiptVersion, j.id, j.told.Attempts+1
 	if !o.marked && !j.repeats() {
 		intent := o.told
-		intent.Pending = true
+		intent.Pending, intent.Waiting = true, j.since.UTC()
 		if err := d.Store.Commit(ctx, d.write(keyReceipt, j.id, intent)); err != nil {
 			o.err = fmt.Errorf("store that %s is about to be told: %w", j.id, err)
 			o.told.Attempts--
@@ -48,25 +51,28 @@ func (d *Desk) attempt(ctx context.Context, j job) outcome {
 		told = &t
 	}
 	o.tried, o.asked = true, true
-	rec, err := d.ask(ctx, d.message(ctx, j.want), told)
+	m := d.message(ctx, j.want)
+	m.Because = j.why
+	begun := time.Now()
+	rec, err := d.ask(ctx, m, told)
+	o.err = err
+	_, permanent := errors.AsType[*PermanentError](err)
+	if !j.repeats() {
+		d.note(j, &o, Attempt{At: begun.UTC(), Took: time.Since(begun), GivenUp: permanent})
+	}
 	if err == nil {
 		d.delivered(ctx, j, rec, &o)
 		return o
 	}
-	o.err = err
 	if rec.IDs != nil && !j.repeats() {
 		d.reached(ctx, rec.IDs, &o)
 	}
-	var (
-		permanent *PermanentError
-		later     *LaterError
-	)
+	_, later := errors.AsType[*LaterError](err)
 	switch {
 	case j.repeats():
-	case errors.As(err, &permanent):
+	case permanent:
 		d.giveUp(ctx, j.want, &o)
-	case errors.As(err, &later):
-	default:
+	case !later:
 		o.told.Pending = true
 	}
 	level := slog.LevelDebug // once is enough while a channel is down
@@ -103,7 +109,7 @@ func (d *Desk) delivered(ctx context.Context, j job, rec Receipt, o *outcome) {
 		o.told.Attempts = 0
 		return
 	}
-	writes := []Write{d.write(keyReceipt, j.id, o.told)}
+	writes := []Write{d.write(keyReceipt, j.id, o.told), d.keep(j.id, o.tries)}
 	if j.letter {
 		writes = append(writes, Write{Key: []string{keyDead, d.Name, j.id}})
 	}
@@ -120,7 +126,7 @@ func (d *Desk) delivered(ctx context.Context, j job, rec Receipt, o *outcome) {
 	if o.told.Attempts > 1 {
 		d.Log.Info("told in the end", "notifier", d.Name, "incident", j.id, "version", j.want.Version, "attempts", o.told.Attempts)
 	}
-	o.marked = false
+	o.marked, o.unkept = false, false
 	o.told.Attempts = 0 // of the next version
 }
 
@@ -129,17 +135,21 @@ func (d *Desk) reached(ctx context.Context, ids map[string]string, o *outcome) {
 	o.told.IDs = ids
 	half := o.told
 	half.Pending = true
-	if err := d.Store.Commit(ctx, d.write(keyReceipt, half.Incident, half)); err != nil {
+	if err := d.Store.Commit(ctx, d.write(keyReceipt, half.Incident, half), d.keep(half.Incident, o.tries)); err != nil {
 		d.Log.Error("ids of an attempt not stored", "notifier", d.Name, "incident", half.Incident, "err", err)
+		return
 	}
+	o.unkept = false
 }
 
 // giveUp stores o.err as the reason why the version of i is no longer tried.
 func (d *Desk) giveUp(ctx context.Context, i alerting.Incident, o *outcome) {
 	o.dead = &Dead{V: ReceiptVersion, Incident: i.ID, Version: i.Version, Reason: o.err.Error(), At: time.Now().UTC()}
-	if err := d.Store.Commit(ctx, d.write(keyDead, i.ID, *o.dead)); err != nil {
+	if err := d.Store.Commit(ctx, d.write(keyDead, i.ID, *o.dead), d.keep(i.ID, o.tries)); err != nil {
 		d.Log.Error("dead letter not stored", "notifier", d.Name, "incident", i.ID, "err", err)
+		return
 	}
+	o.unkept = false
 }
 
 func (d *Desk) write(kind, incident string, v any) Write {

@@ -49,6 +49,7 @@ type Desk struct {
 	// Link returns the URL of an incident on the page; nil means no links.
 	Link func(alerting.Incident) string
 
+	Limit   Limit         // of attempts; zero means none
 	Timeout time.Duration // of one attempt; 0 means 15 s
 	Expire  time.Duration // after its end an incident is no longer told; 0 means 24 h
 	Workers int           // attempts at a time; 0 means 8
@@ -85,7 +86,7 @@ func (d *Desk) Stats() Stats {
 	for _, j := range d.queue.open {
 		if j.behind() {
 			s.Depth++
-			s.Oldest = max(s.Oldest, time.Since(j.seen))
+			s.Oldest = max(s.Oldest, time.Since(j.since))
 		}
 	}
 	for _, j := range d.queue.jobs {
@@ -136,7 +137,7 @@ func unlessStopped(ctx context.Context, err error) error {
 
 // load reads what earlier runs told and gave up.
 func (d *Desk) load(ctx context.Context) (*queue, error) {
-	q := newQueue(orDefault(d.Expire, defaultExpire))
+	q := newQueue(orDefault(d.Expire, defaultExpire), d.Limit.Pause())
 	receipts, err := d.Store.List(ctx, keyReceipt, d.Name)
 	if err != nil {
 		return nil, err
@@ -164,7 +165,7 @@ func (d *Desk) load(ctx context.Context) (*queue, error) {
 		j := q.job(dead.Incident)
 		j.dead, j.loaded, j.letter = &dead, true, true
 	}
-	return q, nil
+	return q, d.loadTries(ctx, q)
 }
 
 // finish is an attempt that has ended.
@@ -194,6 +195,7 @@ func (d *Desk) loop(ctx context.Context, records <-chan Record) error {
 		timer.Stop()
 		if err != nil {
 			d.drain(done, stop)
+			d.keepAll(context.WithoutCancel(ctx))
 			return err
 		}
 	}
@@ -246,11 +248,12 @@ func (d *Desk) take(r Record) error {
 		d.queue.forgotten(r.Key[len(r.Key)-1])
 		return nil
 	}
-	i, err := decode[alerting.Incident](r, alerting.IncidentVersion)
+	o, err := decode[order](r, alerting.IncidentVersion)
 	if err != nil {
 		return err
 	}
-	d.queue.wanted(i, time.Now())
+	d.queue.wanted(o.Incident, time.Now())
+	d.queue.job(o.ID).why = o.Because
 	return nil
 }
 

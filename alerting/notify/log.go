@@ -64,6 +64,9 @@ func logLine(m Message, now time.Time, zone *time.Location) string {
 	if r := reason(i); r != "" && i.Open() {
 		what += " — " + r
 	}
+	if m.Because != "" {
+		what += " (told here: " + m.Because + ")"
+	}
 	if m.Link != "" {
 		what += " " + m.Link
 	}

@@ -26,6 +26,7 @@ type Message struct {
 	Incident alerting.Incident
 	Evidence *probe.Evidence // what was seen on the wire, newest of the incident; nil if there is none
 	Link     string          // URL of the incident on the page; "" if the page has no address
+	Because  string          // why this notifier tells it in place of another, in one line; "" if it does not
 }
 
 // ReceiptVersion is the version of the stored form of receipts and dead letters.
@@ -45,6 +46,9 @@ type Receipt struct {
 	// Pending says that an attempt to tell a newer version was begun and its
 	// outcome is not known: it may have been told, or not.
 	Pending bool `json:"pending,omitempty"`
+
+	// Waiting is since when there has been something to tell, while Pending.
+	Waiting time.Time `json:"waiting,omitzero"`
 
 	// Again asks for the same version to be told again after this time, for as
 	// long as the incident is open and nothing newer is there to tell: for
@@ -161,12 +165,14 @@ type Store interface {
 }
 
 // The first segments of the keys. outbox, receipt and dead are followed by the
-// notifier's name and the incident's id, incident by the id alone.
+// notifier's name and the incident's id, attempt by these the other way round,
+// incident by the id alone.
 const (
 	keyIncident   = "incident"
 	keyOutbox     = "outbox"
 	keyReceipt    = "receipt"
 	keyDead       = "dead"
+	keyAttempt    = "attempt"
 	keyEvaluator  = "evaluator"
 	keyCheckpoint = "checkpoint"
 )

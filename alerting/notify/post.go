@@ -142,6 +142,7 @@ type details struct {
 	More     int              `json:"more_findings,omitempty"` // that there was no room for
 	Causes   []causeDetails   `json:"causes,omitempty"`        // the likeliest first, at most two
 	Evidence string           `json:"evidence,omitempty"`      // an excerpt of what was seen on the wire
+	Because  string           `json:"because,omitempty"`       // why it is told here and not elsewhere
 }
 
 type causeDetails struct {
@@ -174,7 +175,7 @@ type findingDetails struct {
 
 // detailed gathers the details of a message.
 func detailed(m Message) details {
-	d := details{Evidence: cut(clean(excerpt(m.Evidence), true), 4000), Findings: []findingDetails{}}
+	d := details{Evidence: cut(clean(excerpt(m.Evidence), true), 4000), Findings: []findingDetails{}, Because: clean(m.Because, false)}
 	for _, f := range m.Incident.Findings {
 		d.Findings = append(d.Findings, findingDetails{
 			Rule: f.Rule, Kind: f.Kind, Severity: f.Severity, Text: cut(clean(f.Text, false), 500), Reason: cut(clean(f.Reason, false), 500),

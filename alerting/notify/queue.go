@@ -23,10 +23,12 @@ const settle = time.Minute
 // queue decides what a Desk does next. It holds no lock and starts nothing.
 type queue struct {
 	expire time.Duration
+	pause  time.Duration   // from one attempt to the next at least
 	jobs   map[string]*job // every incident that the outbox or a receipt names
 	open   map[string]*job // those with something to tell or to repeat, the ones at work included
 	busy   int
-	paused time.Time // no attempt before this moment
+	paused time.Time // no attempt before this moment: the receiver wants it
+	free   time.Time // nor before this one: the limit
 }
 
 // job is what a queue knows of one incident.
@@ -39,15 +41,20 @@ type job struct {
 	dead   *Dead             // the version that was given up; nil if none
 	loaded bool              // dead was made by an earlier run of the program
 	letter bool              // a dead letter is stored
+	why    string            // Message.Because
+	tries  []Attempt         // the newest, oldest first; never changed in place
+	unkept bool              // tries are not stored
+	err    string            // of the newest attempt; "" if it told
 	seen   time.Time         // when want became known
+	since  time.Time         // since when there has been something to tell
 	fails  int               // in a row, on this version
 	due    time.Time         // no attempt before this moment
 	busy   bool
 	gone   bool // its outbox entry was deleted
 }
 
-func newQueue(expire time.Duration) *queue {
-	return &queue{expire: expire, jobs: map[string]*job{}, open: map[string]*job{}}
+func newQueue(expire, pause time.Duration) *queue {
+	return &queue{expire: expire, pause: pause, jobs: map[string]*job{}, open: map[string]*job{}}
 }
 
 func (q *queue) job(id string) *job {
@@ -69,7 +76,14 @@ func (q *queue) wanted(i alerting.Incident, now time.Time) {
 	if i.Version <= j.want.Version && j.want.ID != "" {
 		return
 	}
+	waited := j.want.ID != "" && j.behind()
 	j.want, j.seen, j.due, j.fails = i, now, now, 0
+	if !waited {
+		j.since = now
+		if j.told.Pending && !j.told.Waiting.IsZero() { // since before a restart
+			j.since = j.told.Waiting
+		}
+	}
 	if i.Open() && now.Sub(newsTime(i)) > q.expire {
 		j.due = now.Add(settle)
 	}
@@ -81,12 +95,20 @@ func (q *queue) wanted(i alerting.Incident, now time.Time) {
 			j.due = again
 		}
 		q.open[j.id] = j
+	case !j.busy:
+		delete(q.open, j.id)
 	}
 }
 
 // behind tells whether there is something to tell.
 func (j *job) behind() bool {
-	return j.want.Version > j.told.Version && (j.dead == nil || j.want.Version > j.dead.Version)
+	return j.want.Version > j.told.Version && (j.dead == nil || j.want.Version > j.dead.Version) && !j.hushed()
+}
+
+// hushed tells whether people are not to hear of the incident for now, and know
+// nothing of it.
+func (j *job) hushed() bool {
+	return j.want.Quiet != "" && j.told.Version == 0 && !j.told.Pending
 }
 
 // repeats tells whether what was told is to be told again (Receipt.Again).
@@ -112,7 +134,7 @@ func (q *queue) forgotten(id string) {
 // long nothing will be due (at most MaxRetry). News go before repeats, pages
 // before tickets, then whoever has been due the longest.
 func (q *queue) next(now time.Time) (*job, time.Duration) {
-	if wait := q.paused.Sub(now); wait > 0 {
+	if wait := max(q.paused.Sub(now), q.free.Sub(now)); wait > 0 {
 		return nil, wait
 	}
 	var best *job
@@ -129,6 +151,7 @@ func (q *queue) next(now time.Time) (*job, time.Duration) {
 	if best != nil {
 		best.busy = true
 		q.busy++
+		q.free = now.Add(q.pause)
 		return best, 0
 	}
 	return nil, wait
@@ -151,11 +174,14 @@ func (j *job) before(o *job) bool {
 func (q *queue) finished(j *job, o outcome, now time.Time) {
 	j.busy = false
 	q.busy--
-	j.told, j.tried, j.marked = o.told, o.tried, o.marked
+	j.told, j.tried, j.marked, j.tries, j.unkept, j.err = o.told, o.tried, o.marked, o.tries, o.unkept, ""
+	if o.err != nil {
+		j.err = o.err.Error()
+	}
 	var later *LaterError
 	switch {
 	case o.err == nil:
-		j.fails, j.due, j.dead, j.letter = 0, now, nil, false
+		j.fails, j.due, j.dead, j.letter, j.since = 0, now, nil, false, j.seen
 		if j.repeats() {
 			j.due = now.Add(max(j.told.Again, MinRetry))
 		}
@@ -174,7 +200,7 @@ func (q *queue) finished(j *job, o outcome, now time.Time) {
 	}
 	if !j.behind() && !j.repeats() {
 		delete(q.open, j.id)
-		j.want = alerting.Incident{ID: j.id, Version: j.want.Version}
+		j.want = alerting.Incident{ID: j.id, Version: j.want.Version, Ended: j.want.Ended, Quiet: j.want.Quiet}
 	}
 	if j.gone {
 		q.forgotten(j.id)

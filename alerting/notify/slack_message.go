@@ -40,6 +40,9 @@ func slackRoot(m Message, mention string, now time.Time) slackMessage {
 		slack.NewHeaderBlock(slack.NewTextBlockObject(slack.PlainTextType, slackInline(slackTitle(i), slackHeaderMax), false, false)),
 		slackSection(slackMentioning(i, mention) + "*" + slackWhen(i) + "*" + slackLines(i)),
 	}
+	if m.Because != "" {
+		blocks = append(blocks, slackSection("_"+slackInline("Told here: "+m.Because, slackLineMax)+"_"))
+	}
 	if cause := slackCause(m.Evidence); cause != "" {
 		blocks = append(blocks, slackSection(cause))
 	}

@@ -25,7 +25,7 @@ func (e *Evaluator) tidy(ctx context.Context) {
 	for id := range old {
 		writes = append(writes, Write{Key: []string{keyIncident, id}})
 	}
-	for _, kind := range []string{keyOutbox, keyReceipt, keyDead} {
+	for _, kind := range []string{keyOutbox, keyReceipt, keyDead, keyAttempt} {
 		records, err := e.store.List(ctx, kind)
 		if err != nil {
 			e.logger.Error("old incidents not deleted", "err", err)
@@ -33,6 +33,9 @@ func (e *Evaluator) tidy(ctx context.Context) {
 		}
 		for _, r := range records {
 			id := r.Key[len(r.Key)-1]
+			if kind == keyAttempt {
+				id = r.Key[1]
+			}
 			e.mu.Lock()
 			_, kept := e.incidents[id]
 			e.mu.Unlock()

@@ -85,7 +85,7 @@ func (d *desks) start(n config.Notifier) {
 	ctx, cancel := context.WithCancel(d.ctx)
 	r := &runningDesk{config: n.Fingerprint, cancel: cancel, done: make(chan struct{}), desk: &notify.Desk{
 		Name: n.Name, Notifier: n.Settings.Notifier(notify.Env{Out: d.out, Zone: time.Local, Log: d.log, Command: d.command}),
-		Store: d.store, Log: d.log, Evidence: d.evidence, Link: d.link,
+		Store: d.store, Log: d.log, Evidence: d.evidence, Link: d.link, Limit: n.Limit,
 	}}
 	d.running[n.Name] = r
 	go func() {

@@ -264,6 +264,7 @@ func (m *monitor) run(ctx context.Context, l net.Listener) error {
 	part(&views, viewCtx, "alerting", m.evaluator.Run)
 	part(&views, viewCtx, "alarm", m.wakeRules)
 	part(&views, viewCtx, "notify", func(ctx context.Context) error { return m.desks.run(ctx, m.config().Notifiers) })
+	part(&views, viewCtx, "fallback", m.fallBack)
 	part(&views, viewCtx, "direct message", m.tellDirectly)
 	part(&views, viewCtx, "page", m.followPage)
 	part(&views, viewCtx, "incidents", m.followIncidents)

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/tripline/tripline/alerting/notify"
+)
+
+// fallBack looks every second for what a notifier has not delivered in time or
+// has given up, and makes its fallback tell that. It remembers nothing that
+// matters: handing over twice does nothing.
+func (m *monitor) fallBack(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-m.evaluator.Ready():
+	}
+	type handed struct{ incident, to string }
+	done := map[handed]bool{}
+	for pause(ctx, time.Second) {
+		still := map[handed]bool{}
+		cfg := m.config()
+		for _, n := range cfg.Notifiers {
+			if n.Fallback == "" {
+				continue
+			}
+			for _, u := range m.desks.undelivered(n.Name, n.FallbackAfter) {
+				h := handed{u.Incident, n.Fallback}
+				if !done[h] {
+					if err := m.evaluator.Delegate(ctx, u.Incident, n.Fallback, u.Because); err != nil {
+						return unlessEnded(ctx, err)
+					}
+					m.slog.Warn("handed to the fallback", "notifier", n.Name, "fallback", n.Fallback, "incident", u.Incident, "because", u.Because)
+				}
+				still[h] = true
+			}
+		}
+		done = still
+	}
+	return nil
+}
+
+// unlessEnded returns err, or nil if ctx has ended.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // the end of ctx is no failure
+	}
+	return err
+}
+
+// undelivered lists what a running desk has not delivered for so long.
+func (d *desks) undelivered(name string, after time.Duration) []notify.Undelivered {
+	d.mu.Lock()
+	r := d.running[name]
+	d.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	return r.desk.Undelivered(after)
+}
+
+// attempts lists all attempts to tell an incident, oldest first: those of the
+// desks that run from memory, and those of notifiers that are no more.
+func (d *desks) attempts(ctx context.Context, incident string) ([]notify.Attempt, error) {
+	all, err := notify.StoredAttempts(ctx, d.store, incident)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all = slices.DeleteFunc(all, func(a notify.Attempt) bool { return d.running[a.Notifier] != nil })
+	for _, r := range d.running {
+		all = append(all, r.desk.Attempts(incident)...)
+	}
+	slices.SortFunc(all, func(a, b notify.Attempt) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Notifier, b.Notifier), cmp.Compare(a.Version, b.Version))
+	})
+	return all[max(0, len(all)-shownAttempts):], nil
+}
+
+// shownAttempts is how many attempts the page and the API show of an incident.
+const shownAttempts = 50
