@@ -54,7 +54,7 @@ func (d *Desk) attempt(ctx context.Context, j job) outcome {
 	m := d.message(ctx, j.want)
 	m.Because = j.why
 	begun := time.Now()
-	rec, err := d.ask(ctx, m, told)
+	rec, err := d.Try(ctx, m, told)
 	o.err = err
 	_, permanent := errors.AsType[*PermanentError](err)
 	if !j.repeats() {
@@ -84,9 +84,10 @@ func (d *Desk) attempt(ctx context.Context, j job) outcome {
 	return o
 }
 
-// ask calls the notifier within the deadline of one attempt. A panic in a
-// notifier ends the attempt and not the program.
-func (d *Desk) ask(ctx context.Context, m Message, told *Receipt) (rec Receipt, err error) {
+// Try makes one attempt past the outbox, within the deadline of an attempt:
+// nothing is stored, and the limit is not looked at. A panic in a notifier ends
+// the attempt and not the program. It may be called whether the Desk runs or not.
+func (d *Desk) Try(ctx context.Context, m Message, told *Receipt) (rec Receipt, err error) {
 	ctx, cancel := context.WithTimeout(ctx, orDefault(d.Timeout, defaultTimeout))
 	defer cancel()
 	defer func() {

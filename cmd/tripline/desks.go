@@ -129,17 +129,12 @@ func (d *desks) tell(ctx context.Context, i alerting.Incident) {
 
 // tell makes one attempt. What its notifier needs to find the message of an
 // incident again is kept in memory.
-func (r *runningDesk) tell(ctx context.Context, m notify.Message) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("notifier panicked: %v", p)
-		}
-	}()
+func (r *runningDesk) tell(ctx context.Context, m notify.Message) error {
 	var told *notify.Receipt
 	if r.told.Incident == m.Incident.ID {
 		told = &r.told
 	}
-	receipt, err := r.desk.Notifier.Notify(ctx, m, told)
+	receipt, err := r.desk.Try(ctx, m, told)
 	receipt.V, receipt.Incident, receipt.Version = notify.ReceiptVersion, m.Incident.ID, m.Incident.Version
 	if err != nil { // it may have arrived; there is no other attempt to leave the look-up to
 		receipt.Version, receipt.Pending, receipt.Attempts = 0, true, directLookup

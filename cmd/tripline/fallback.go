@@ -1,9 +1,7 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"time"
 
 	"github.com/tripline/tripline/alerting/notify"
@@ -61,25 +59,3 @@ func (d *desks) undelivered(name string, after time.Duration) []notify.Undeliver
 	}
 	return r.desk.Undelivered(after)
 }
-
-// attempts lists all attempts to tell an incident, oldest first: those of the
-// desks that run from memory, and those of notifiers that are no more.
-func (d *desks) attempts(ctx context.Context, incident string) ([]notify.Attempt, error) {
-	all, err := notify.StoredAttempts(ctx, d.store, incident)
-	if err != nil {
-		return nil, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	all = slices.DeleteFunc(all, func(a notify.Attempt) bool { return d.running[a.Notifier] != nil })
-	for _, r := range d.running {
-		all = append(all, r.desk.Attempts(incident)...)
-	}
-	slices.SortFunc(all, func(a, b notify.Attempt) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Notifier, b.Notifier), cmp.Compare(a.Version, b.Version))
-	})
-	return all[max(0, len(all)-shownAttempts):], nil
-}
-
-// shownAttempts is how many attempts the page and the API show of an incident.
-const shownAttempts = 50

@@ -43,6 +43,7 @@ type cli struct {
 	Silence     silenceCmd     `cmd:"" help:"Tell nobody of some checks for a while."`
 	Maintenance maintenanceCmd `cmd:"" help:"Begin or end a maintenance window."`
 	Reload      reloadCmd      `cmd:"" help:"Ask the running monitor to read its config file again; prints what changed."`
+	NotifyTest  notifyTestCmd  `cmd:"" help:"Send a test message through one notifier of the config file, and its resolve. Exit code 0: both were told; 1: one was not; 2: there is no such notifier. No monitor needs to run."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask the running monitor's own /health; exit code 0 when it is ok (for container health checks)."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }

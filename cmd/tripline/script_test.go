@@ -10,15 +10,29 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tripline/tripline/alerting/notify/slacktest"
 )
 
 // TestScript runs the command line as people do: testdata/script/*.txtar.
 func TestScript(t *testing.T) {
-	tg := newTarget(t)
+	tg, pager, slack := newTarget(t), newPager(t), slacktest.New()
+	t.Cleanup(func() {
+		opened, _, open := pager.counts()
+		if opened == 0 || open > 0 || len(slack.Violations()) > 0 {
+			t.Errorf("PagerDuty has %d alerts, %d still open; Slack would have refused %q", opened, open, slack.Violations())
+		}
+		slack.Close()
+	})
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
-			e.Setenv("TARGET", tg.URL)
+			for name, value := range map[string]string{
+				"TARGET": tg.URL, "PAGER_URL": pager.URL, "PAGER_KEY": pagerKey,
+				"SLACK_API": slack.API, "SLACK_TOKEN": slacktest.Token, "SLACK_CHANNEL": slacktest.Channel,
+			} {
+				e.Setenv(name, value)
+			}
 			return nil
 		},
 	})

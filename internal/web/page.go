@@ -16,7 +16,7 @@ import (
 	"github.com/tripline/tripline/checks/probe"
 )
 
-//go:embed page.html check.html parts.html style.css page.js
+//go:embed page.html check.html incident.html parts.html style.css page.js
 var files embed.FS
 
 const (
@@ -29,13 +29,13 @@ const (
 	recentIncidents = 10
 )
 
-type templates struct{ page, check *template.Template }
+type templates struct{ page, check, incident *template.Template }
 
 func parseTemplates() templates {
 	parse := func(name string) *template.Template {
 		return template.Must(template.New(name).ParseFS(files, name, "parts.html"))
 	}
-	return templates{page: parse("page.html"), check: parse("check.html")}
+	return templates{page: parse("page.html"), check: parse("check.html"), incident: parse("incident.html")}
 }
 
 // frame is what every page has around its content.
@@ -91,6 +91,7 @@ type rowView struct {
 type incidentView struct {
 	alerting.Incident
 	Since, Ended, For string
+	Link              string
 	Findings          []findingView
 }
 
@@ -223,7 +224,7 @@ func newRowView(r row, now time.Time) rowView {
 }
 
 func newIncidentView(i alerting.Incident, now time.Time) incidentView {
-	v := incidentView{Incident: i, Since: clock(i.Since, now), Ended: clock(i.Ended, now), For: brief(now.Sub(i.Since))}
+	v := incidentView{Incident: i, Link: incidentLink(i.ID), Since: clock(i.Since, now), Ended: clock(i.Ended, now), For: brief(now.Sub(i.Since))}
 	if !i.Open() {
 		v.For = brief(i.Outage())
 	}

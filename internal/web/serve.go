@@ -41,6 +41,8 @@ type Options struct {
 	Budgets   func() []alerting.Budget // error budgets, in the order of the rules
 	// Evidence returns the newest evidence of a check, nil if there is none.
 	Evidence func(ctx context.Context, check string) (*probe.Evidence, error)
+	// Attempts returns the newest attempts to tell an incident, oldest first.
+	Attempts func(ctx context.Context, incident string) ([]Attempt, error)
 	Metrics  http.Handler // GET /metrics
 	Replay   http.Handler // GET /api/replay/..., for the commands that look back
 	// Warnings is what people should know of the monitor that does not make
@@ -102,8 +104,10 @@ func (h *Server) Handler(exposed bool) http.Handler {
 	inner.HandleFunc("GET /checks/{name}", h.check)
 	inner.HandleFunc("GET /api/checks", h.apiChecks)
 	inner.HandleFunc("GET /api/checks/{name}", h.apiCheck)
+	inner.HandleFunc("GET /incidents/{id}", h.incident)
 	inner.HandleFunc("GET /api/incidents", h.apiIncidents)
 	inner.HandleFunc("GET /api/budgets", h.apiBudgets)
+	inner.HandleFunc("GET /api/incidents/{id}", h.apiIncident)
 	inner.HandleFunc("GET /live", h.serveLive)
 	inner.HandleFunc("GET /style.css", h.static("text/css; charset=utf-8", styleCSS))
 	inner.HandleFunc("GET /page.js", h.static("text/javascript; charset=utf-8", pageJS))

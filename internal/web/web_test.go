@@ -163,6 +163,16 @@ func night(now time.Time) Options {
 				{Name: "ops-webhook", State: "off", Reason: "no url is configured"},
 			}
 		},
+		Attempts: func(_ context.Context, incident string) ([]Attempt, error) {
+			if incident != "shop-1" {
+				return nil, errors.New("read the attempts: disk error")
+			}
+			return []Attempt{
+				{At: now.Add(-6 * time.Minute), Notifier: "slack", Version: 1, TookMS: 212.5, Told: true},
+				{At: now.Add(-5 * time.Minute), Notifier: "pagerduty", Version: 1, TookMS: 15000, Error: "POST <events>: no answer in time"},
+				{At: now.Add(-4 * time.Minute), Notifier: "webhook", Version: 2, Error: "status 410", GivenUp: true},
+			}, nil
+		},
 		Evidence: func(_ context.Context, check string) (*probe.Evidence, error) {
 			switch check {
 			case "checkout":
@@ -201,6 +211,9 @@ func TestPages(t *testing.T) {
 			{"/api/checks", "checks.golden.json"},
 			{"/api/incidents", "incidents.golden.json"},
 			{"/api/budgets", "budgets.golden.json"},
+			{"/incidents/shop-1", "incident.golden.html"},
+			{"/incidents/old-1", "incident-error.golden.html"},
+			{"/api/incidents/shop-1", "incident.golden.json"},
 		} {
 			w := get(h, tt.path)
 			if w.Code != http.StatusOK {
