@@ -133,7 +133,7 @@ type full struct{}
 func (full) Write([]byte) (int, error) { return 0, errDisk }
 
 func TestKinds(t *testing.T) {
-	if diff := cmp.Diff([]string{"log", "slack", "slack_webhook", "pagerduty", "alertmanager", "webhook"}, Kinds{}.Names()); diff != "" {
+	if diff := cmp.Diff([]string{"log", "slack", "slack_webhook", "pagerduty", "alertmanager", "webhook", "email"}, Kinds{}.Names()); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 	names, settings := Kinds{Slack: &Slack{Token: "xoxb-1"}}.Set()

@@ -27,6 +27,8 @@ type Kinds struct {
 	Alertmanager *Alertmanager `yaml:"alertmanager,omitempty" json:"alertmanager,omitempty"`
 	// Webhook tells incidents by a signed POST of JSON to a URL of yours.
 	Webhook *Webhook `yaml:"webhook,omitempty" json:"webhook,omitempty"`
+	// Email tells incidents by mail.
+	Email *Email `yaml:"email,omitempty" json:"email,omitempty"`
 }
 
 // Env is what notifiers need from outside their settings.
@@ -83,5 +85,6 @@ func (k Kinds) each() []kind {
 		{"pagerduty", k.PagerDuty != nil, k.PagerDuty},
 		{"alertmanager", k.Alertmanager != nil, k.Alertmanager},
 		{"webhook", k.Webhook != nil, k.Webhook},
+		{"email", k.Email != nil, k.Email},
 	}
 }

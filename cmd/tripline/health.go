@@ -81,7 +81,7 @@ func (h *health) facts() []web.Fact {
 	if due := s.Kept + s.Late + s.Missed; due > 0 {
 		kept = fmt.Sprintf("%.2f %% of %d", 100*float64(s.Kept)/float64(due), due)
 	}
-	return []web.Fact{
+	facts := []web.Fact{
 		{Name: "slots kept", Value: kept, Bad: s.Missed+s.Late > 0},
 		{Name: "slots missed", Value: fmt.Sprint(s.Missed), Bad: s.Missed > 0},
 		{Name: "worst lateness of a minute", Value: s.WorstLateness.Round(time.Microsecond).String(), Bad: s.WorstLateness > lateLimit},
@@ -89,6 +89,15 @@ func (h *health) facts() []web.Fact {
 		{Name: "log waits in memory", Value: fmt.Sprint(log.Pending), Bad: !log.StuckSince.IsZero()},
 		{Name: "rules behind the log", Value: fmt.Sprintf("%d batches", log.LastSeq-min(log.LastSeq, m.evaluator.Position().Seq))},
 	}
+	if b := m.config().Heartbeat; b != nil && b.Off == "" {
+		sent, why := m.heart.state()
+		last := "none yet"
+		if !sent.IsZero() {
+			last = sent.UTC().Format(time.TimeOnly)
+		}
+		facts = append(facts, web.Fact{Name: "last heartbeat", Value: last, Bad: why != ""})
+	}
+	return facts
 }
 
 type healthcheckCmd struct{ configFlag }

@@ -41,6 +41,7 @@ type monitor struct {
 	console   *console
 	server    *web.Server
 	health    *health
+	heart     *heart
 	reloader  *reloader
 	exporter  *cloudmon.Exporter // nil when Cloud Monitoring is off
 	counters  *cloudmon.Counters // what /metrics shows
@@ -76,12 +77,16 @@ func (m *monitor) warn(text string) {
 }
 
 func (m *monitor) warnings() []string {
+	var list []string
+	if _, why := m.heart.state(); why != "" {
+		list = append(list, why)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.warning == "" {
-		return nil
+	if m.warning != "" {
+		list = append(list, m.warning)
 	}
-	return []string{m.warning}
+	return list
 }
 
 // bufferFor is how many entries the log may hold in memory while the disk
@@ -146,6 +151,7 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 	}
 	m.console = newConsole(p.stdout)
 	m.health = &health{monitor: m}
+	m.heart = newHeart(m)
 	m.page = web.NewState()
 	m.firstSeq = m.log.Last() + 1
 	m.remember(ctx, m.cfg, replay.Era{After: m.log.Last(), At: time.Now().UTC(), Restart: true})
@@ -266,6 +272,7 @@ func (m *monitor) run(ctx context.Context, l net.Listener) error {
 	part(&views, viewCtx, "alarm", m.wakeRules)
 	part(&views, viewCtx, "notify", func(ctx context.Context) error { return m.desks.run(ctx, m.config().Notifiers) })
 	part(&views, viewCtx, "fallback", m.fallBack)
+	part(&views, viewCtx, "heartbeat", m.heart.run)
 	part(&views, viewCtx, "direct message", m.tellDirectly)
 	part(&views, viewCtx, "page", m.followPage)
 	part(&views, viewCtx, "incidents", m.followIncidents)

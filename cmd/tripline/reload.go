@@ -112,7 +112,7 @@ func restartOnly(old, next *config.Config) error {
 	refuse("data.keep", old.Data.Keep, next.Data.Keep)
 	refuse("data.max_size", old.Data.MaxSize, next.Data.MaxSize)
 	refuse("http.listen", old.HTTP.Listen, next.HTTP.Listen)
-	if a, b := exportText(old), exportText(next); a != b {
+	if a, b := plainText(old.CloudMonitoring), plainText(next.CloudMonitoring); a != b {
 		errs = append(errs, errors.New("cloud_monitoring changed: that needs a restart"))
 	}
 	if old.HTTP.Token != next.HTTP.Token {
@@ -121,9 +121,9 @@ func restartOnly(old, next *config.Config) error {
 	return errors.Join(errs...)
 }
 
-// exportText tells exports to Cloud Monitoring apart.
-func exportText(c *config.Config) string {
-	b, _ := json.Marshal(c.CloudMonitoring) // plain data
+// plainText tells settings apart that are plain data.
+func plainText(v any) string {
+	b, _ := json.Marshal(v)
 	return string(b)
 }
 
@@ -161,6 +161,9 @@ func compare(old, next *config.Config) []string {
 	list("maintenance windows", old.MaintenanceTexts(), next.MaintenanceTexts())
 	if old.IncidentText() != next.IncidentText() {
 		d = append(d, "incidents changed")
+	}
+	if plainText(old.Heartbeat) != plainText(next.Heartbeat) {
+		d = append(d, "heartbeat changed")
 	}
 	return d
 }

@@ -55,6 +55,9 @@ func (c runCmd) greet(p program, m *monitor, addr net.Addr) {
 			fmt.Fprintf(p.stdout, "notifier %s is off: %s\n", n.Name, n.Off)
 		}
 	}
+	if b := m.cfg.Heartbeat; b != nil && b.Off != "" {
+		fmt.Fprintf(p.stdout, "heartbeat is off: %s\n", b.Off)
+	}
 	for _, w := range m.cfg.Warnings {
 		fmt.Fprintf(p.stdout, "warning: %s\n", w)
 	}

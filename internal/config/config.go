@@ -36,6 +36,7 @@ type Config struct {
 	Notifiers   []Notifier
 
 	CloudMonitoring *Export // nil if none is configured
+	Heartbeat       *Beat   // nil if none is configured
 
 	Net    *probe.Network  // what the checks reach their targets through
 	Redact *probe.Redactor // knows every secret of the file

@@ -64,6 +64,9 @@ type File struct {
 	Maintenance []Maintenance `yaml:"maintenance,omitempty"`
 	// Notify says who is told and how.
 	Notify []Notify `yaml:"notify,omitempty"`
+	// Heartbeat tells somebody else that this monitor works, so that they can
+	// tell when it does not.
+	Heartbeat *Heartbeat `yaml:"heartbeat,omitempty"`
 	// CloudMonitoring exports metrics to Google Cloud Monitoring. Without it
 	// they are on /metrics only.
 	CloudMonitoring *CloudMonitoring `yaml:"cloud_monitoring,omitempty"`

@@ -105,6 +105,7 @@ func (l *loader) load() {
 	l.loadRules()
 	l.loadIncidents()
 	l.loadNotifiers()
+	l.loadHeartbeat()
 	l.loadCloudMonitoring()
 	l.warn()
 	if len(l.src.wrong) == 0 {

@@ -11,8 +11,10 @@ import (
 // findOff finds the outputs that are off, before their references are looked
 // at: those of an unset variable are no error there.
 func (l *loader) findOff() {
-	if _, n := l.find(l.root, "cloud_monitoring"); n != nil {
-		l.judgeOff(resolved(n))
+	for _, key := range []string{"cloud_monitoring", "heartbeat"} {
+		if _, n := l.find(l.root, key); n != nil {
+			l.judgeOff(resolved(n))
+		}
 	}
 	_, list := l.find(l.root, "notify")
 	if list == nil || list.Kind != yaml.SequenceNode {

@@ -59,6 +59,13 @@ func (c *Config) Plan(now time.Time) string {
 	if len(c.Notifiers) == 0 {
 		line("  nobody")
 	}
+	if h := c.Heartbeat; h != nil {
+		state := "every " + text(h.Every) + ", while this monitor is well"
+		if h.Off != "" {
+			state = "off: " + h.Off
+		}
+		line("  heartbeat", h.Method, state)
+	}
 	if m := c.CloudMonitoring; m != nil {
 		title("Metrics:")
 		state := "project " + m.Project

@@ -37,6 +37,8 @@ func (d *decoder) prepare(n *yaml.Node, key string, off bool, depth int) {
 			switch {
 			case (below == "url" || below == "value") && looksSecret(key):
 				below = key // the URL of a webhook, the value of a token
+			case below == "url" && key == "heartbeat":
+				below = "secret"
 			case key == "capture", key == "login" && below == "token":
 				below = key // jq for a token, which is no token
 			}

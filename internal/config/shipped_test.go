@@ -18,7 +18,7 @@ func TestShipped(t *testing.T) {
 	if first, _, _ := strings.Cut(string(src), "\n"); first != "# yaml-language-server: $schema=./config.schema.json" {
 		t.Errorf("the first line is %q, want the one that names the schema to editors", first)
 	}
-	unset := []string{"", "SLACK_BOT_TOKEN is not set", "SLACK_WEBHOOK_URL is not set", "PAGERDUTY_ROUTING_KEY is not set", "ALERTMANAGER_URL is not set", "WEBHOOK_URL is not set"}
+	unset := []string{"", "SLACK_BOT_TOKEN is not set", "SLACK_WEBHOOK_URL is not set", "PAGERDUTY_ROUTING_KEY is not set", "ALERTMANAGER_URL is not set", "WEBHOOK_URL is not set", "SMTP_SERVER is not set"}
 	empty := slices.Clone(unset)
 	empty[1] = "SLACK_BOT_TOKEN is empty"
 	const webhook = "https://hooks.slack.com/services/T000/B000/secret-of-the-hook"
@@ -41,8 +41,10 @@ func TestShipped(t *testing.T) {
 				"SLACK_BOT_TOKEN": "xoxb-1-secret-of-the-bot", "SLACK_CHANNEL": "C0123456789", "SLACK_WEBHOOK_URL": webhook,
 				"PAGERDUTY_ROUTING_KEY": pagerKey, "ALERTMANAGER_URL": "http://alertmanager:9093",
 				"WEBHOOK_URL": "https://example.com/hook-of-yours", "WEBHOOK_SECRET": hookSecret,
+				"SMTP_SERVER": "smtp.example.com:587", "SMTP_USERNAME": "tripline", "SMTP_PASSWORD": "secret-of-the-mail",
+				"EMAIL_FROM": "tripline@example.com", "EMAIL_TO": "oncall@example.com",
 			},
-			[]string{"", "", "", "", "", ""},
+			[]string{"", "", "", "", "", "", ""},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

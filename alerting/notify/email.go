@@ -1,0 +1,183 @@
+package notify
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/mail"
+	"os"
+	"strings"
+
+	"github.com/tripline/tripline/checks/probe"
+)
+
+// Email tells incidents by mail through an SMTP server. All messages of an
+// incident are one thread.
+type Email struct {
+	// Server is host:port of the SMTP server, such as smtp.example.com:587.
+	Server string `yaml:"server" json:"server"`
+	// TLS is starttls, implicit or none. Default implicit on port 465 and
+	// starttls on others. A server that does not offer STARTTLS is not used:
+	// something in between may have taken the offer away.
+	TLS string `yaml:"tls,omitempty" json:"tls,omitempty"`
+	// CAFile is a file of PEM certificates that the server's must lead to,
+	// instead of those of the system.
+	CAFile string `yaml:"ca_file,omitempty" json:"ca_file,omitempty"`
+	// Username is for servers that want one. It needs TLS.
+	Username string `yaml:"username,omitempty" json:"username,omitempty"`
+	// Password goes with username, a secret.
+	Password string `yaml:"password,omitempty" json:"password,omitempty"`
+	// From is the sender, such as tripline@example.com or
+	// Tripline <tripline@example.com>.
+	From string `yaml:"from" json:"from"`
+	// To are the recipients. Where the server refuses some of them the others
+	// are told, and the log says who was not.
+	To []string `yaml:"to" json:"to"`
+}
+
+// The settings of Email.TLS.
+const (
+	startTLS    = "starttls"
+	implicitTLS = "implicit"
+	noTLS       = "none"
+)
+
+// Validate returns everything that is wrong with the settings.
+func (s *Email) Validate() []probe.Problem {
+	var problems []probe.Problem
+	add := func(path, format string, args ...any) {
+		problems = append(problems, probe.Problem{Path: path, Text: fmt.Sprintf(format, args...)})
+	}
+	host, port, err := net.SplitHostPort(s.Server)
+	switch {
+	case s.Server == "":
+		add("server", "is empty, want host:port such as smtp.example.com:587")
+	case err != nil || host == "" || port == "":
+		add("server", "%q, want host:port such as smtp.example.com:587", cut(s.Server, 100))
+	}
+	switch s.TLS {
+	case "", startTLS, implicitTLS, noTLS:
+	default:
+		add("tls", "%q, want starttls, implicit or none", cut(s.TLS, 100))
+	}
+	if s.CAFile != "" {
+		if _, err := certificates(s.CAFile); err != nil {
+			add("ca_file", "%v", err)
+		}
+	}
+	switch {
+	case (s.Username == "") != (s.Password == ""):
+		add("", "username and password go together, want both or neither")
+	case s.Password != "" && s.TLS == noTLS:
+		add("tls", "none would send the password as it is, want starttls or implicit")
+	}
+	if s.From == "" {
+		add("from", "is empty, want a sender such as tripline@example.com")
+	} else if _, err := mail.ParseAddress(s.From); err != nil {
+		add("from", "%q is no address, want one such as tripline@example.com", cut(s.From, 100))
+	}
+	if len(s.To) == 0 {
+		add("to", "is empty, want a list of addresses")
+	}
+	for k, to := range s.To {
+		if _, err := mail.ParseAddress(to); err != nil {
+			add(fmt.Sprintf("to[%d]", k), "%q is no address, want one such as oncall@example.com", cut(to, 100))
+		}
+	}
+	return problems
+}
+
+// certificates reads a file of PEM certificates.
+func certificates(file string) (*x509.CertPool, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("%s holds no PEM certificate", file)
+	}
+	return pool, nil
+}
+
+// Notifier returns the notifier of settings in which nothing is wrong.
+func (s *Email) Notifier(env Env) Notifier {
+	host, port, _ := net.SplitHostPort(s.Server)
+	e := &email{
+		server: s.Server, host: host, mode: s.TLS, username: s.Username, password: s.Password, log: env.Log,
+		tls: &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12},
+	}
+	if e.mode == "" {
+		e.mode = startTLS
+		if port == "465" {
+			e.mode = implicitTLS
+		}
+	}
+	if s.CAFile != "" {
+		e.tls.RootCAs, e.caErr = certificates(s.CAFile) // which may have changed since Validate
+	}
+	e.from, e.to = address(s.From), make([]*mail.Address, 0, len(s.To))
+	for _, to := range s.To {
+		e.to = append(e.to, address(to))
+	}
+	return e
+}
+
+// address reads what Validate has found to be one.
+func address(s string) *mail.Address {
+	a, err := mail.ParseAddress(s)
+	if err != nil {
+		return &mail.Address{}
+	}
+	return a
+}
+
+// email is the notifier of Email settings.
+type email struct {
+	server, host, mode string
+	username, password string
+	tls                *tls.Config
+	caErr              error
+	from               *mail.Address
+	to                 []*mail.Address
+	log                *slog.Logger
+}
+
+// The ids in receipts: the Message-ID that the thread began with, and its
+// subject, by which some programs tell threads apart.
+const (
+	idMailRoot    = "message_id"
+	idMailSubject = "subject"
+)
+
+// Notify sends one message. Each version has a Message-ID of its own that is the
+// same at every attempt, so that receivers recognise one whose answer was lost.
+func (e *email) Notify(ctx context.Context, m Message, told *Receipt) (Receipt, error) {
+	id := messageID(m, e.from.Address)
+	ids := map[string]string{idMailRoot: id, idMailSubject: mailSubject(m.Incident)}
+	if told != nil && told.IDs[idMailRoot] != "" {
+		ids = told.IDs
+	}
+	if e.caErr != nil {
+		return Receipt{}, &PermanentError{Err: fmt.Errorf("SMTP %s: %w", e.server, e.caErr)}
+	}
+	msg, err := e.message(m, id, ids)
+	if err != nil {
+		return Receipt{}, &PermanentError{Err: fmt.Errorf("make the mail of %s: %w", m.Incident.ID, err)}
+	}
+	if err = e.send(ctx, msg); err != nil && !errors.Is(err, errHanded) {
+		return Receipt{}, err
+	}
+	return Receipt{IDs: ids}, err // the thread begins with what may have arrived
+}
+
+// messageID is the Message-ID of a version, without its brackets (RFC 5322 §3.6.4).
+func messageID(m Message, from string) string {
+	_, domain, _ := strings.Cut(from, "@")
+	return fmt.Sprintf("%s.v%d@%s", pagerDutyID(m.Incident), m.Incident.Version, cmp.Or(domain, "tripline.invalid"))
+}
