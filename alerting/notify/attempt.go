@@ -38,6 +38,10 @@ func (d *Desk) attempt(ctx context.Context, j job) outcome {
 	if !o.marked && !j.repeats() {
 		intent := o.told
 		intent.Pending, intent.Waiting = true, j.since.UTC()
+		if n, ok := d.Notifier.(Intender); ok {
+			intent.IDs = n.Intent(&o.told)
+			o.told.IDs = intent.IDs
+		}
 		if err := d.Store.Commit(ctx, d.write(keyReceipt, j.id, intent)); err != nil {
 			o.err = fmt.Errorf("store that %s is about to be told: %w", j.id, err)
 			o.told.Attempts--

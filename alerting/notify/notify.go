@@ -75,7 +75,8 @@ type Receipt struct {
 // again after whatever error, and what it returns is not stored: the receipt of
 // the version stays.
 //
-// A notifier that also hears from people is a Listener.
+// A notifier that also hears from people is a Listener, one that must remember
+// what it is about to do an Intender.
 //
 // A *PermanentError ends the attempts for this version. A *LaterError names the
 // wait. Any other error is tried again, with Pending set.
@@ -90,6 +91,14 @@ type Listener interface {
 	Run(ctx context.Context) error
 	// Trouble says why nobody is heard; "" if all is well.
 	Trouble() string
+}
+
+// Intender is a notifier that has something to remember of an attempt whose
+// outcome may never be known: the IDs that Intent returns are stored before the
+// first attempt for a version, and are in told of the next one if that one does
+// not come to a receipt.
+type Intender interface {
+	Intent(told *Receipt) map[string]string
 }
 
 // PermanentError says that trying again cannot help: the credential or the

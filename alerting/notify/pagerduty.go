@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -86,15 +87,29 @@ const idRoutingKey = "routing_key"
 // idAcknowledged is the id in receipts that says that the alert was acknowledged.
 const idAcknowledged = "acknowledged"
 
+// idTriedKey is the id in receipts that holds the routing key of a trigger that
+// may have arrived.
+const idTriedKey = "tried_routing_key"
+
+// Intent keeps the key before the trigger: should its answer be lost, and the
+// key be another one afterwards, the alert is still found.
+func (p *pagerDuty) Intent(told *Receipt) map[string]string {
+	if told != nil && told.IDs[idRoutingKey] != "" {
+		return told.IDs
+	}
+	return map[string]string{idTriedKey: p.key}
+}
+
 // Notify triggers the alert of the incident, or adds to it, acknowledges it once
-// somebody has, or resolves it. All
-// events are idempotent, so that an attempt that may have arrived needs no
-// look-up. An incident that ended before it could be told is triggered and
-// resolved.
+// somebody has, or resolves it. All events are idempotent, so that an attempt
+// that may have arrived needs no look-up. An incident that ended before it
+// could be told is triggered and resolved.
 func (p *pagerDuty) Notify(ctx context.Context, m Message, told *Receipt) (Receipt, error) {
-	key := ""
+	key, sure := "", false
 	if told != nil {
 		key = told.IDs[idRoutingKey]
+		sure = key != ""
+		key = cmp.Or(key, told.IDs[idTriedKey])
 	}
 	switch {
 	case m.Incident.Open() && key != "" && key != p.key:
@@ -113,9 +128,14 @@ func (p *pagerDuty) Notify(ctx context.Context, m Message, told *Receipt) (Recei
 			return Receipt{}, err
 		}
 		return p.acknowledge(ctx, m, p.key, told)
-	case key == "":
-		key = p.key
-		if err := p.send(ctx, key, pagerDutyTrigger(m, key)); err != nil {
+	case !sure:
+		key = cmp.Or(key, p.key)
+		err := p.send(ctx, key, pagerDutyTrigger(m, key))
+		if _, refused := errors.AsType[*PermanentError](err); refused && key != p.key {
+			key = p.key
+			err = p.send(ctx, key, pagerDutyTrigger(m, key))
+		}
+		if err != nil {
 			return Receipt{}, err
 		}
 	}

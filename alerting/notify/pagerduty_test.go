@@ -235,3 +235,55 @@ func TestPagerDutyURL(t *testing.T) {
 		t.Errorf("error %v, want that it was interrupted", err)
 	}
 }
+
+// The key of a trigger whose answer was lost is kept: what it may have opened
+// is told through it, and through the new one only if it is refused.
+func TestPagerDutyTriedKey(t *testing.T) {
+	const old, now = "old45678901234567890123456789012", "new45678901234567890123456789012"
+	for name, c := range map[string]struct {
+		refused bool
+		over    bool
+		want    []string
+	}{
+		"open":             {want: []string{"trigger old"}},
+		"open, refused":    {refused: true, want: []string{"trigger old", "trigger new"}},
+		"over":             {over: true, want: []string{"trigger old", "resolve old"}},
+		"over and refused": {over: true, refused: true, want: []string{"trigger old", "trigger new", "resolve new"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			r := startReceiverFunc(t, func(_ int, p posted) response {
+				var e pagerDutyEvent
+				if err := json.Unmarshal(p.Body, &e); err != nil {
+					t.Error(err)
+				}
+				got = append(got, e.Action+" "+e.RoutingKey[:3])
+				if c.refused && e.RoutingKey == old {
+					return response{status: 400}
+				}
+				return response{status: 202}
+			})
+			before := (&PagerDuty{RoutingKey: old, APIURL: r.URL}).Notifier(Env{}).(*pagerDuty)
+			told := &Receipt{Pending: true, IDs: before.Intent(nil)}
+			i := opened("ws", time.Now())
+			if c.over {
+				i = resolved(i, i.LastBad, time.Now())
+			}
+			after := (&PagerDuty{RoutingKey: now, APIURL: r.URL}).Notifier(Env{})
+			rec, err := after.Notify(t.Context(), Message{Incident: i}, told)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("events (-want +got):\n%s", diff)
+			}
+			want := map[string]string{idRoutingKey: old}
+			if c.refused {
+				want[idRoutingKey] = now
+			}
+			if diff := cmp.Diff(want, rec.IDs); diff != "" {
+				t.Errorf("ids (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -66,7 +66,7 @@ func attempts(t *testing.T, listen, id string) []attempt {
 // config and a restart.
 func TestPagerKeyChange(t *testing.T) {
 	t.Parallel()
-	for _, way := range []string{"reload", "restart"} {
+	for _, way := range []string{"reload", "restart", "crash"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			tg, pd := newTarget(t), newPager(t)
@@ -74,8 +74,16 @@ func TestPagerKeyChange(t *testing.T) {
 			file := filepath.Join(dir, "config.yaml")
 			writeFile(t, file, deliveryConfig(tg, listen, pagerNotifier("pager", pd, pagerKey, "")))
 			p := start(t, dir, nil, "run")
+			if way == "crash" {
+				pd.set("mute")
+			}
 			tg.mode.Store("404")
 			waitFor(t, patience, "the alert", func() bool { opened, _, _ := pd.counts(); return opened == 1 })
+			if way == "crash" { // before the answer
+				p.kill()
+				pd.set("ok")
+				pd.CloseClientConnections()
+			}
 			writeFile(t, file, deliveryConfig(tg, listen, pagerNotifier("pager", pd, newPagerKey, "")))
 			if way == "reload" {
 				<-start(t, dir, nil, "reload").exited

@@ -21,7 +21,7 @@ const (
 type pager struct {
 	*httptest.Server
 	mu     sync.Mutex
-	mode   string            // "ok", "503", "hang"
+	mode   string            // "ok", "503", "hang", "mute": takes an event and does not answer
 	open   map[string]string // dedup key to routing key
 	opened []string          // dedup keys, in order
 	ended  []string
@@ -83,18 +83,26 @@ func (p *pager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"status":"invalid event","errors":["invalid routing key"]}`)
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.bodies = append(p.bodies, string(body))
-	holder, open := p.open[event.Dedup]
-	switch {
-	case event.Action == "trigger" && !open:
-		p.open[event.Dedup] = event.Key
-		p.opened = append(p.opened, event.Dedup)
-	case event.Action == "resolve" && open && holder == event.Key:
-		delete(p.open, event.Dedup)
-		p.ended = append(p.ended, event.Dedup)
+	p.take(body, event.Key, event.Action, event.Dedup)
+	if mode == "mute" {
+		<-r.Context().Done()
+		return
 	}
 	w.WriteHeader(http.StatusAccepted)
 	fmt.Fprintf(w, `{"status":"success","dedup_key":%q}`, event.Dedup)
+}
+
+func (p *pager) take(body []byte, key, action, dedup string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.bodies = append(p.bodies, string(body))
+	holder, open := p.open[dedup]
+	switch {
+	case action == "trigger" && (!open || holder != key): // each key has its own alerts
+		p.open[dedup] = key
+		p.opened = append(p.opened, dedup)
+	case action == "resolve" && open && holder == key:
+		delete(p.open, dedup)
+		p.ended = append(p.ended, dedup)
+	}
 }
