@@ -162,7 +162,7 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 		Checks: func() []checks.Check { return m.config().Checks }, Problems: m.health.problems, Facts: m.health.facts,
 		Notifiers: func() []web.Notifier { return m.desks.states(m.config().Notifiers) }, Evidence: evidenceStore{m.journal}.newest,
 		Attempts: m.desks.attempts,
-		Budgets: m.evaluator.Budgets, Warnings: m.warnings, Command: m.command, Metrics: prom.New(m.counters, m.self, m.slog),
+		Budgets:  m.evaluator.Budgets, Warnings: m.warnings, Command: m.command, Metrics: prom.New(m.counters, m.self, m.slog),
 		Replay: replay.Handler(&stored{log: m.log, journal: m.journal}, m.slog),
 	})
 	return nil
