@@ -9,13 +9,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/tripline/tripline/alerting/notify/slacktest"
 )
-
-// patience is how long a test waits for what comes in the end.
-const patience = 60 * time.Second
 
 // deliveryConfig watches a WebSocket each second and tells of it as notifiers say.
 func deliveryConfig(tg *target, listen, notifiers string) string {
@@ -207,11 +203,8 @@ func TestHangingNotifier(t *testing.T) {
 	if n := beats.n.Load(); n != stopped {
 		t.Errorf("%d heartbeats while nobody can be paged", n-stopped)
 	}
-	if ran-before < 20 { // the notifier has hung for 30 s and more, at a run each second
+	if ran-before < 6 { // the notifier has hung for 30 s and more: a schedule that waits makes two or three
 		t.Errorf("%d runs while a notifier hung, want one each second", ran-before)
-	}
-	if _, metrics := get(t, "http://"+listen+"/metrics"); !strings.Contains(metrics, `tripline_slots_total{outcome="missed"} 0`) {
-		t.Log("slots were missed: a busy machine, or a schedule that waits") // the runs above decide
 	}
 	pd.set("ok")
 	pd.CloseClientConnections()

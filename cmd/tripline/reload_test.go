@@ -38,35 +38,35 @@ func TestReload(t *testing.T) {
 	// One more check: the incident goes on, nothing is told.
 	writeFile(t, file, text+"  - {name: second, log: {}}\n")
 	syscallHangup(t, p)
-	waitFor(t, 30*time.Second, "the reload", func() bool { return strings.Contains(p.out.String(), "notifiers added: second") })
+	waitFor(t, 5*time.Second, "the reload", func() bool { return strings.Contains(p.out.String(), "notifiers added: second") })
 	text = strings.Replace(text, "checks:\n", "checks:\n  - {name: more, route: {url: /health}}\n", 1)
 	writeFile(t, file, text)
-	waitFor(t, 30*time.Second, "the reload by file change", func() bool { return strings.Contains(p.out.String(), "checks added: more") })
-	waitFor(t, 30*time.Second, "the new check", func() bool { return strings.Contains(p.out.String(), "up       more") })
+	waitFor(t, 8*time.Second, "the reload by file change", func() bool { return strings.Contains(p.out.String(), "checks added: more") })
+	waitFor(t, 5*time.Second, "the new check", func() bool { return strings.Contains(p.out.String(), "up       more") })
 
 	// A bad file is refused by all ways and shown, and the old config goes on.
 	writeFile(t, file, text+"nonsense: 1\n")
-	waitFor(t, 30*time.Second, "the refusal", func() bool { return strings.Contains(p.out.String(), "config not reloaded") })
+	waitFor(t, 8*time.Second, "the refusal", func() bool { return strings.Contains(p.out.String(), "config not reloaded") })
 	if status, body := get(t, "http://"+listen+"/health"); status != 200 || !strings.Contains(body, "was not reloaded") {
 		t.Errorf("/health: %d %s, want 200 and the warning", status, body)
 	}
 	seen := tg.upgrades.Load()
-	waitFor(t, 30*time.Second, "two more upgrades", func() bool { return tg.upgrades.Load() >= seen+2 })
+	waitFor(t, 5*time.Second, "two more upgrades", func() bool { return tg.upgrades.Load() >= seen+2 })
 	writeFile(t, file, strings.Replace(text, fmt.Sprintf("%q", listen), `"127.0.0.1:1"`, 1))
-	waitFor(t, 30*time.Second, "the refusal of what needs a restart", func() bool { return strings.Contains(p.out.String(), "needs a restart") })
+	waitFor(t, 8*time.Second, "the refusal of what needs a restart", func() bool { return strings.Contains(p.out.String(), "needs a restart") })
 	writeFile(t, file, text+"cloud_monitoring: {project: p}\n")
-	waitFor(t, 30*time.Second, "the refusal of another export", func() bool { return strings.Contains(p.out.String(), "cloud_monitoring changed") })
+	waitFor(t, 8*time.Second, "the refusal of another export", func() bool { return strings.Contains(p.out.String(), "cloud_monitoring changed") })
 	if n := len(slack.Messages()); n != 1 {
 		t.Errorf("%d messages, want the one:\n%s", n, dump(slack))
 	}
 
 	// Without its check the incident ends, as what it is.
 	writeFile(t, file, strings.Replace(text, "  - {name: live, group: ws, websocket: {url: /ws}}\n", "", 1))
-	waitFor(t, 30*time.Second, "nothing: the rule selects no check", func() bool {
+	waitFor(t, 8*time.Second, "nothing: the rule selects no check", func() bool {
 		return strings.Contains(p.out.String(), "selects no check") || strings.Count(p.out.String(), "config not reloaded") >= 3
 	})
 	writeFile(t, file, strings.Replace(strings.Replace(text, "  - {name: live, group: ws, websocket: {url: /ws}}\n", "", 1), "{kind: websocket}", "{kind: route}", 1))
-	waitFor(t, 30*time.Second, "the resolve", func() bool { return len(resolves(slack)) == 1 })
+	waitFor(t, 10*time.Second, "the resolve", func() bool { return len(resolves(slack)) == 1 })
 	if reply := resolves(slack)[0].Text; !strings.Contains(reply, "no longer watched") {
 		t.Errorf("the resolve says %q, want that it is no longer watched", reply)
 	}
