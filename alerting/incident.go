@@ -26,11 +26,11 @@ type Incident struct {
 	ID       string    `json:"id"`    // made of the group and the slot that opened it: replaying makes the same one
 	Group    string    `json:"group"` // the checks' group, or the rule's own key
 	Severity Severity  `json:"severity"`
-	Version  int       `json:"version"`         // grows by one with every change that people are told of
-	Since    time.Time `json:"since"`           // first bad slot
-	LastBad  time.Time `json:"last_bad"`        // last bad slot so far
-	Ended    time.Time `json:"ended,omitzero"`  // when it was resolved; zero while open
-	Findings []Finding `json:"findings"`        // in the order they were made, cleared ones included
+	Version  int       `json:"version"`        // grows by one with every change that people are told of
+	Since    time.Time `json:"since"`          // first bad slot
+	LastBad  time.Time `json:"last_bad"`       // last bad slot so far
+	Ended    time.Time `json:"ended,omitzero"` // when it was resolved; zero while open
+	Findings []Finding `json:"findings"`       // in the order they were made, cleared ones included
 
 	// Changed says in one line what the newest version added, such as
 	// "opened", "also: uptime below 99.9 %", "resolved after 4m0s".
