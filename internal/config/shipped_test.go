@@ -68,7 +68,7 @@ func TestShipped(t *testing.T) {
 			if got := strings.Join(kinds, " "); got != "health route route websocket" {
 				t.Errorf("kinds are %s", got)
 			}
-			if len(cfg.Rules) != 8 || len(cfg.Subjects) != 4 || len(cfg.Notifiers) != len(c.off) {
+			if len(cfg.Rules) != 7 || len(cfg.Subjects) != 4 || len(cfg.Notifiers) != len(c.off) {
 				t.Fatalf("%d rules, %d subjects, %d notifiers", len(cfg.Rules), len(cfg.Subjects), len(cfg.Notifiers))
 			}
 			plan := cfg.Plan(planTime())
