@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,9 @@ type WebSocket struct {
 	// URL is a ws:// or wss:// URL (http:// and https:// mean the same), or a
 	// path below base_url. Path and query may hold templates as in send of steps.
 	URL string `yaml:"url" json:"url"`
+	// Method is the method of the handshake; default GET, the only right one (RFC
+	// 6455 §4.1). With another one a check sees how the server refuses it.
+	Method string `yaml:"method,omitempty" json:"method,omitempty" jsonschema:"enum=GET,enum=POST,enum=PUT,enum=OPTIONS"`
 	// Headers are sent with the handshake. Values may hold templates as in send
 	// of steps.
 	Headers map[string]string `yaml:"headers,omitempty" json:"headers,omitempty"`
@@ -134,6 +138,9 @@ func (w *WebSocket) compile(env probe.Env, s *scope) []probe.Problem {
 			})
 		}
 	}
+	if w.Method != "" && !slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodOptions}, w.Method) {
+		bad = append(bad, probe.Problem{Path: "method", Text: strconv.Quote(w.Method) + ", want GET, POST, PUT or OPTIONS"})
+	}
 	own, more := w.headers(env)
 	bad = append(bad, more...)
 	a := address{url: w.URL, headers: own, conn: w.Connection, schemes: webSocketSchemes(), adapt: w.adapt(env)}
@@ -149,12 +156,12 @@ func (w *WebSocket) compile(env probe.Env, s *scope) []probe.Problem {
 	if w.Sessions > 1 {
 		out.target = out.target.Ungated()
 	}
-	first := wsprobe.NewRequest(out.target, out.fields, w.Subprotocols).Secret(w.secretName(env.Auth))
+	first := w.request(out.target, out.fields).Secret(w.secretName(env.Auth))
 	switch {
 	case !out.fixed():
 		options.Prepare, options.Credential = w.prepare(out, past), env.Auth
 	case past != nil:
-		options.Bypass = wsprobe.NewRequest(past.target, past.fields, w.Subprotocols)
+		options.Bypass = w.request(past.target, past.fields)
 	}
 	w.prober = wsprobe.New(env.Net, first, options)
 	if w.Hold > 0 {
@@ -162,9 +169,18 @@ func (w *WebSocket) compile(env probe.Env, s *scope) []probe.Problem {
 	}
 	w.endpoint = probe.Endpoint{
 		URL: out.shown(), Host: out.target.Addr, WebSocket: true,
-		Repeatable: !w.sends(),
+		Repeatable: !w.sends() && (w.Method == "" || w.Method == http.MethodGet),
 	}
 	return nil
+}
+
+// request compiles a handshake.
+func (w *WebSocket) request(target *probe.Target, fields []probe.Field) *wsprobe.Request {
+	q := wsprobe.NewRequest(target, fields, w.Subprotocols)
+	if w.Method != "" {
+		q = q.WithMethod(w.Method)
+	}
+	return q
 }
 
 func webSocketSchemes() []string { return []string{"wss", "ws", "https", "http"} }
@@ -176,6 +192,24 @@ func (w *WebSocket) Probe(ctx context.Context) probe.Outcome {
 	}
 	return w.prober.Probe(ctx)
 }
+
+// Sitting returns a Prober that probes as w does and then waits to see what
+// becomes of a held connection, and how much longer that may take at most. It is
+// nil if w holds none.
+func (w *WebSocket) Sitting() (p Prober, more time.Duration) {
+	if w.holder == nil {
+		return nil, 0
+	}
+	return sitting{w.holder}, 4*time.Duration(w.Hold) + holdSlack
+}
+
+// holdSlack is for the handshakes of held connections.
+const holdSlack = 30 * time.Second
+
+type sitting struct{ h *wsprobe.Holder }
+
+// Probe implements Prober.
+func (s sitting) Probe(ctx context.Context) probe.Outcome { return s.h.Sit(ctx) }
 
 // Close ends the held connection, if there is one, and waits until it is gone.
 // It implements io.Closer, and must be called when the check is not used any more.

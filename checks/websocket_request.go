@@ -19,7 +19,7 @@ func (w *WebSocket) prepare(out, past *outgoing) wsprobe.Prepare {
 		if err != nil {
 			return nil, err
 		}
-		return wsprobe.NewRequest(target, fields, w.Subprotocols).Secret(w.secretName(out.cred)), nil
+		return w.request(target, fields).Secret(w.secretName(out.cred)), nil
 	}
 	return func(v *wsprobe.Vars, t probe.Token) (req, bypass *wsprobe.Request, err error) {
 		if req, err = handshake(out, v, t); err == nil {

@@ -27,9 +27,13 @@ func agentServer(t *testing.T) *url.URL {
 	t.Helper()
 	var mu sync.Mutex
 	var last any
-	var open atomic.Int32
+	var open, mixed atomic.Int32
 	ctx, cancel := context.WithCancel(context.Background())
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/mixed" && mixed.Add(1)%2 == 0 {
+			http.NotFound(w, r)
+			return
+		}
 		if n := open.Add(1); r.URL.Path == "/full" && n > 2 {
 			open.Add(-1)
 			http.Error(w, "full", http.StatusServiceUnavailable)
@@ -165,8 +169,12 @@ func TestWebSocketSessions(t *testing.T) {
 		{"crosstalk, marks only", "{url: /crosstalk, require: 10%, isolation: 'true'" + talk, probe.Isolation, "got a message with ", nil},
 		{"crosstalk, nobody asks", "{url: /crosstalk" + talk, probe.OK, "", map[probe.Class]int{probe.OK: 5}},
 		{
-			"full", "{url: /full, sessions: 5, stagger: 50ms}", probe.Capacity, "2 of 5 sessions were held, session 3 and all later ones failed: upgrade answered 503",
+			"full", "{url: /full, sessions: 5, stagger: 300ms}", probe.Capacity, "2 of 5 sessions were held, session 3 and all later ones failed: upgrade answered 503",
 			map[probe.Class]int{probe.OK: 2, probe.Unavailable: 3},
+		},
+		{
+			"mixed", "{url: /mixed, sessions: 4}", probe.Flapping, "2 of 4 sessions were good (2 x not_found, 2 x ok), want 4; session",
+			map[probe.Class]int{probe.OK: 2, probe.NotFound: 2},
 		},
 	} {
 		o := probeYAML(t, base, c.yaml)
@@ -178,6 +186,13 @@ func TestWebSocketSessions(t *testing.T) {
 		}
 		if o.Measures[wsprobe.MeasureSessions] != float64(o.Tally[probe.OK]) {
 			t.Errorf("%s: measures %v, tally %v", c.name, o.Measures, o.Tally)
+		}
+		if cause := map[probe.Class]string{probe.Capacity: wsprobe.CauseConnLimit, probe.Flapping: wsprobe.CauseMixedVersions}[c.want]; cause != "" {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			if d := o.Inquiry(ctx, false)(nil); len(d.Causes) == 0 || d.Causes[0].Name != cause {
+				t.Errorf("%s: causes %+v, want first %s", c.name, d.Causes, cause)
+			}
+			cancel()
 		}
 		if e := o.Evidence(); e.Class != c.want || e.Reason != o.Reason {
 			t.Errorf("%s: the evidence says %s %q, the outcome %s %q", c.name, e.Class, e.Reason, o.Class, o.Reason)

@@ -69,6 +69,7 @@ func TestWebSocket(t *testing.T) {
 		{"bearer token", "{url: /ws, token: {value: good token}}", probe.OK, ""},
 		{"token in another header", "{url: /ws, token: {value: good token, header: X-Token}}", probe.OK, ""},
 		{"no token", "{url: /ws}", probe.Auth, "/ws: upgrade answered 401 Unauthorized, want 101; body who are you"},
+		{"another method", "{url: /ws, token: {value: good token}, method: POST}", probe.UpgradeRefused, "405 Method Not Allowed"},
 		{"origin", "{url: /ws, token: {value: good token}, origin: https://app.example.com}", probe.OK, ""},
 		{"another origin", "{url: /ws, token: {value: good token}, origin: https://evil.example.com}", probe.Forbidden, ""},
 		{"subprotocol", "{url: /ws, token: {value: good token}, subprotocols: v1.chat}", probe.OK, ""},
@@ -103,7 +104,7 @@ func TestWebSocket(t *testing.T) {
 				t.Errorf("the token is in %q", o.Reason)
 			}
 			e := w.Endpoint()
-			if !e.WebSocket || e.Host != base.Host || !strings.HasPrefix(e.URL, "ws://"+base.Host+"/ws") || strings.Contains(e.URL, "good") || e.Repeatable != (len(w.Send) == 0) {
+			if !e.WebSocket || e.Host != base.Host || !strings.HasPrefix(e.URL, "ws://"+base.Host+"/ws") || strings.Contains(e.URL, "good") || e.Repeatable != (len(w.Send) == 0 && w.Method == "") {
 				t.Errorf("endpoint %+v", e)
 			}
 		})

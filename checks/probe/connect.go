@@ -224,11 +224,16 @@ func (c *Conn) connectFailure() *Failure {
 			class, err = k, a.err
 		}
 	}
-	reason := "connect to " + triedText(c.tried)
-	if class == OwnNetwork {
+	stage, reason := stageOf(class, StageConnect), "connect to "+triedText(c.tried)
+	switch class {
+	case OwnNetwork:
 		reason += ": this machine cannot send there"
+	case HandshakeClosed:
+		stage = StageHandshake
+		reason += ", as soon as it was accepted"
+	default:
 	}
-	return c.Fail(class, stageOf(class, StageConnect), reason, err)
+	return c.Fail(class, stage, reason, err)
 }
 
 // connectClass names the failure on one address. Only what is provably local is
@@ -241,6 +246,8 @@ func connectClass(a tried) Class {
 		return ConnectTimeout
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return ConnectRefused
+	case errors.Is(err, syscall.ECONNRESET): // a reset in answer to the SYN is refused: this one came after it was accepted
+		return HandshakeClosed
 	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT),
 		errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
 		return OwnNetwork

@@ -114,6 +114,13 @@ func TestAllAddressesFail(t *testing.T) {
 	}
 }
 
+// A server that accepts and resets at once may have done so before connect(2) returns.
+func TestResetWhileConnecting(t *testing.T) {
+	n := testNetwork()
+	c := &Conn{ctx: t.Context(), t: target(t, n, "http://127.0.0.1:1/", Connection{}), tried: []tried{{ip: netip.MustParseAddr("127.0.0.1"), err: os.NewSyscallError("connect", syscall.ECONNRESET)}}}
+	wantFailure(t, c.connectFailure(), HandshakeClosed, StageHandshake, "connect to 127.0.0.1: connection reset by peer, as soon as it was accepted")
+}
+
 func TestFamilyBroken(t *testing.T) {
 	probe := func(t *testing.T, listen, ip string) (*Response, *Failure, string) {
 		t.Helper()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tripline/tripline/checks/probe"
 )
@@ -137,4 +138,26 @@ func TestRetryAfter(t *testing.T) {
 			t.Errorf("%q: got %v, want %v", in, got, want)
 		}
 	}
+}
+
+// FuzzClose: any payload of a close frame is judged, and what is said of it is one line.
+func FuzzClose(f *testing.F) {
+	for _, s := range []string{"", "\x03", "\x03\xe8", "\x03\xe8bye", "\x0f\xa1token expired", "\x00\x00", "\xff\xff\xff", "\x03\xee", "\x03\xf1\xc3\x28"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		code, reason := closeCode(payload)
+		if code < 0 || code > 65535 || len(payload) < 2 && reason != "" {
+			t.Errorf("%x: code %d, reason %q", payload, code, reason)
+		}
+		err := &closedError{code: code, reason: reason}
+		if text := err.Error(); strings.ContainsAny(text, "\r\n") || !utf8.ValidString(text) {
+			t.Errorf("%x: %q", payload, text)
+		}
+		switch class := classClose(code, authCodes()); class {
+		case probe.AuthClosed, probe.MessageTooBig, probe.ClosedEarly:
+		default:
+			t.Errorf("%x: class %s", payload, class)
+		}
+	})
 }

@@ -30,6 +30,7 @@ type Seen struct {
 	Code   int           // of the server's close frame; 0: none
 	Texts  []string      // the beginning of the messages that came
 	Detail string        // sub-kind of Class, such as DetailHTTPInStream
+	Idle   time.Duration // of a held connection: how long nothing came or went before its end
 }
 
 // DetailHTTPInStream means that HTTP text came where a frame belongs.
@@ -38,7 +39,8 @@ const DetailHTTPInStream = "http_in_stream"
 // Siblings are further requests that tell apart what one answer cannot. A nil
 // one was not made.
 type Siblings struct {
-	Again        []Seen // the same upgrade on fresh connections
+	Again        []Seen // the same upgrade on fresh connections, one after the other
+	Beside       []Seen // the same upgrade, at the same time
 	Get          *Seen  // the same path without upgrade
 	GetRandom    *Seen  // a path that cannot exist, without upgrade
 	UpRandom     *Seen  // a path that cannot exist, upgrade
@@ -49,6 +51,7 @@ type Siblings struct {
 	WithOrigin   *Seen  // with Origin = the target's own scheme and host
 	NoCredential *Seen  // without the credential, if one is configured
 	NoProtocol   *Seen  // without subprotocols, if some are configured
+	WithGet      *Seen  // with GET, if another method is configured
 	Bypass       *Seen  // the same upgrade past the proxies, if a bypass URL is configured
 }
 
@@ -191,14 +194,13 @@ func (d *diagnosis) flapping() {
 	if d.first.Class == probe.RateLimited {
 		return
 	}
-	n, good := len(d.sib.Again), 0
-	for i := range d.sib.Again {
-		if d.sib.Again[i].opened() {
-			good++
-		}
+	if d.full() {
+		return
 	}
+	again := slices.Concat(d.sib.Again, d.sib.Beside)
+	n, good := len(again), opened(again)
 	if good > 0 && !d.first.opened() {
-		accepted := "the same upgrade was accepted in " + countText(good, n) + " further tries"
+		accepted := "the same upgrade was accepted in " + countText(good, n) + " other tries"
 		switch d.first.Class {
 		case probe.NotFound, probe.Forbidden, probe.Auth, probe.UpgradeIgnored, probe.UpgradeRefused, probe.Redirected:
 			d.add(proven, CauseMixedVersions, accepted, d.version())
@@ -208,12 +210,35 @@ func (d *diagnosis) flapping() {
 		}
 		return
 	}
-	for i := range d.sib.Again {
-		if a := &d.sib.Again[i]; a.Status != 0 && d.first.Status != 0 && a.Status != d.first.Status {
+	for i := range again {
+		if a := &again[i]; a.Status != 0 && d.first.Status != 0 && a.Status != d.first.Status {
 			d.add(likely, CauseMixedVersions, "the same upgrade was answered "+statusText(d.first.Status)+" and "+statusText(a.Status))
 			return
 		}
 	}
+}
+
+// full looks for a server that takes some connections and turns others away.
+func (d *diagnosis) full() bool {
+	beside := opened(d.sib.Beside)
+	if beside == 0 || d.first.opened() || routed(d.first.Class) || !turnedAway(d.first.Class) {
+		return false
+	}
+	after := ""
+	if n := opened(d.sib.Again); n > 0 {
+		after = countText(n, len(d.sib.Again)) + " tries were accepted later, when the others were closed"
+	}
+	d.add(likely+6, CauseConnLimit, countText(beside, len(d.sib.Beside)+1)+" upgrades at the same time were accepted, and the others turned away", after)
+	return true
+}
+
+func opened(list []Seen) (n int) {
+	for i := range list {
+		if list[i].opened() {
+			n++
+		}
+	}
+	return n
 }
 
 // differences looks for the one change of the request that helps.
@@ -230,6 +255,9 @@ func (d *diagnosis) differences() {
 	}
 	if s.Slash.opened() && !s.UpRandom.opened() { // not a server that takes any path
 		d.add(proven, CauseSlash, "the same upgrade on "+clip(s.Slash.Path, 100)+" was accepted")
+	}
+	if s.WithGet.opened() {
+		d.add(proven, CauseMethod, "the same upgrade with GET was accepted")
 	}
 	if s.WithOrigin.opened() && !d.first.Origin {
 		d.add(proven, CauseOrigin, "the same upgrade with an Origin header was accepted")

@@ -2,8 +2,13 @@ package wsprobe
 
 import (
 	"bufio"
+	"encoding/json"
+	"io/fs"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -13,77 +18,16 @@ import (
 )
 
 // accepted says which of our causes are right for a cause of the recordings.
-func accepted(cause string) []string {
-	return map[string][]string{
-		"no_ws_library":                          {CauseNoLibrary},
-		"auth_rejected_before_accept":            {CauseCredentials},
-		"auth_rejected_after_accept":             {CauseCredentials},
-		"auth":                                   {CauseCredentials},
-		"app_close_1008":                         {CauseCredentials, CauseAppClose},
-		"route_missing":                          {CauseRouteMissing},
-		"stale_deploy_route_missing":             {CauseStaleDeploy},
-		"stale_deploy_and_no_ws_library":         {CauseNoLibrary},
-		"proxy_strips_upgrade":                   {CauseStripped},
-		"proxy_location_missing":                 {CauseProxyRoute},
-		"server_without_ws":                      {CauseNoWebSockets},
-		"plain_http_handler":                     {CausePlainHandler},
-		"catch_all":                              {CauseCatchAll},
-		"trailing_slash":                         {CauseSlash},
-		"origin_policy":                          {CauseOrigin},
-		"edge_rule":                              {CauseEdgeRule},
-		"waf":                                    {CauseEdgeRule},
-		"redirect":                               {CauseRedirect},
-		"method":                                 {CauseMethod},
-		"version":                                {CauseVersion},
-		"wants_tls":                              {CauseWantsTLS},
-		"ws_vs_wss":                              {CauseScheme},
-		"unknown":                                {CauseUnclear},
-		"app_exception_before_accept":            {CauseAppException},
-		"app_exception":                          {CauseAppException},
-		"app":                                    {CauseAppLogic},
-		"app_silent":                             {CauseAppSilent},
-		"slow_or_hung_handler":                   {CauseHungHandler},
-		"slow_handler":                           {CauseHungHandler},
-		"upstream_hung":                          {CauseHungHandler, CauseHungProcess},
-		"upstream_down":                          {CauseOriginDown},
-		"h2c_to_http1_backend":                   {CauseH2Backend},
-		"maintenance_or_overload":                {CauseOverload},
-		"connection_limit":                       {CauseConnLimit},
-		"rate_limit":                             {CauseRateLimit},
-		"mixed_versions":                         {CauseMixedVersions},
-		"socketio_params":                        {CauseSocketIO},
-		"socketio_wrong_eio":                     {CauseSocketIO},
-		"socketio_no_sticky_session":             {CauseSocketIOSid},
-		"client_sent_event_before_namespace_ack": {CauseSocketIOTalk},
-		"client_did_not_answer_engineio_ping":    {CauseSocketIOTalk},
-		"subprotocol_not_supported":              {CauseSubprotocol},
-		"subprotocol_missing":                    {CauseSubprotocol},
-		"broken_proxy_or_server":                 {CauseHandshake},
-		"server_violates":                        {CauseHandshake},
-		"server_close_frame":                     {CauseAppClose, CauseRestart, CauseOverload, CauseAppException},
-		"peer_violates_rfc6455":                  {CauseViolation},
-		"peer":                                   {CauseViolation},
-		"peer_or_proxy":                          {CauseHungProcess, CauseViolation},
-		"peer_dies":                              {CauseProcessDied},
-		"server_closes_later":                    {CauseProcessDied},
-		"worker_killed_event_loop_blocked":       {CauseProcessDied},
-		"proxy_idle_timeout":                     {CauseIdleCut},
-		"server_limit":                           {CauseMessageLimit},
-		"server_closes":                          {CausePeerCloses},
-		"server_resets":                          {CausePeerCloses},
-		"wrong_service":                          {CauseWrongService},
-		"not_http_service":                       {CauseWrongService},
-		"dns":                                    {CauseDNS},
-		"nobody_listens":                         {CauseNotListening},
-		"filtered_or_full_backlog":               {CauseFiltered},
-		"ipv4_refused":                           {CauseOneFamily},
-		"ipv6_refused":                           {CauseOneFamily},
-		"certificate":                            {CauseCertExpired, CauseCertName, CauseCertUntrusted},
-		"self_signed":                            {CauseCertUntrusted},
-		"mtls":                                   {CauseClientCert},
-		"h2_only":                                {CauseH2Only},
-		"client_offered_h2":                      {CauseH2Only},
-	}[cause]
+func accepted(t *testing.T) (right map[string][]string) {
+	t.Helper()
+	b, err := os.ReadFile("testdata/causes.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &right); err != nil {
+		t.Fatal(err)
+	}
+	return right
 }
 
 // asSeen makes of a recorded answer what our own request would have made of it.
@@ -159,10 +103,52 @@ func (c *recording) seen(t *testing.T) (Seen, Siblings) {
 	return first, sib
 }
 
+// TestNoAnswersInTheCode: the rules must hold for servers that nobody has recorded,
+// so no code that ships, and not the config that is measured with, knows a
+// recorded case or its true cause by name.
+func TestNoAnswersInTheCode(t *testing.T) {
+	words := map[string]bool{}
+	for _, c := range recordings(t) {
+		if strings.Contains(c.ID, "-") { // others are plain words
+			words[c.ID] = true
+		}
+	}
+	for cause, ours := range accepted(t) {
+		if strings.Contains(cause, "_") && !slices.Contains(ours, cause) {
+			words[cause] = true
+		}
+	}
+	for _, name := range []string{CauseEdgeRule, string(probe.RateLimited), CauseH2Only} { // names of ours too
+		delete(words, name)
+	}
+	quoted := regexp.MustCompile("[\"`]([\\w-]+)[\"`]")
+	files := 0
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		files++
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range quoted.FindAllSubmatch(b, -1) {
+			if words[string(m[1])] {
+				t.Errorf("%s: %s is the name of a recorded case or of its cause", path, m[0])
+			}
+		}
+		return nil
+	})
+	if err != nil || files < 50 || len(words) < 200 {
+		t.Errorf("read %d files for %d words: %v", files, len(words), err)
+	}
+}
+
 // TestDiagnoseRecordings wants the true cause of every recorded failure among
 // our causes, and mostly as the first of them.
 func TestDiagnoseRecordings(t *testing.T) {
 	failing, among, leading := 0, 0, 0
+	causesOf := accepted(t)
 	for _, c := range recordings(t) {
 		first, sib := c.seen(t)
 		causes := Diagnose(first, sib)
@@ -173,7 +159,7 @@ func TestDiagnoseRecordings(t *testing.T) {
 			continue
 		}
 		failing++
-		right := accepted(c.Cause)
+		right := causesOf[c.Cause]
 		if right == nil {
 			t.Fatalf("%s: no mapping for cause %q", c.ID, c.Cause)
 		}

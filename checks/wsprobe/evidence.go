@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"net/http"
 	"syscall"
 	"time"
 
@@ -60,7 +59,7 @@ func (x *exchange) evidence(q *Request, r *probe.Redactor) *probe.Evidence {
 		Request: r.Head(x.sent, keptRequest),
 		Body:    r.Excerpt(x.body, keptBody),
 		End:     r.Line(x.end),
-		Curl:    probe.CurlLine(r, q.target, http.MethodGet, q.fields, false),
+		Curl:    probe.CurlLine(r, q.target, q.method, q.fields, false),
 	}
 	if x.conn == nil {
 		return e

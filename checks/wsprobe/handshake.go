@@ -27,7 +27,8 @@ type Request struct {
 	own       []probe.Field // without those of the handshake
 	fields    []probe.Field // with them
 	offered   []string      // subprotocols
-	head      []byte        // with a placeholder for the key
+	method    string
+	head      []byte // with a placeholder for the key
 	keyAt     int
 	noUpgrade bool   // a plain GET: for siblings
 	secret    string // name of the header field or query parameter that holds a credential; "": only telling names do
@@ -43,10 +44,21 @@ const (
 // NewRequest compiles the handshake with target. fields are the header fields
 // to send before those of the handshake itself, as Network.Fields gives them.
 func NewRequest(target *probe.Target, fields []probe.Field, subprotocols []string) *Request {
-	return compile(target, fields, subprotocols, "13")
+	return compile(http.MethodGet, target, fields, subprotocols, "13")
 }
 
-func compile(target *probe.Target, fields []probe.Field, subprotocols []string, version string) *Request {
+// WithMethod returns the handshake with another method than GET, which is wrong
+// (RFC 6455 §4.1).
+func (q *Request) WithMethod(method string) *Request {
+	return compile(method, q.target, q.own, q.offered, "13").Secret(q.secret)
+}
+
+// with returns the handshake with another target, header fields and subprotocols.
+func (q *Request) with(target *probe.Target, fields []probe.Field, subprotocols []string) *Request {
+	return compile(q.method, target, fields, subprotocols, "13").Secret(q.secret)
+}
+
+func compile(method string, target *probe.Target, fields []probe.Field, subprotocols []string, version string) *Request {
 	all := append(append([]probe.Field(nil), fields...),
 		probe.Field{Name: "Connection", Value: "Upgrade"},
 		probe.Field{Name: "Upgrade", Value: "websocket"},
@@ -56,9 +68,9 @@ func compile(target *probe.Target, fields []probe.Field, subprotocols []string, 
 		all = append(all, probe.Field{Name: "Sec-WebSocket-Protocol", Value: strings.Join(subprotocols, ", ")})
 	}
 	all = append(all, probe.Field{Name: "Sec-WebSocket-Key", Value: sampleKey})
-	head := probe.AppendHead(nil, http.MethodGet, target.URL, all)
+	head := probe.AppendHead(nil, method, target.URL, all)
 	return &Request{
-		target: target, own: fields, fields: all, offered: subprotocols,
+		target: target, own: fields, fields: all, offered: subprotocols, method: method,
 		head: head, keyAt: len(head) - len("\r\n\r\n") - keyLen,
 	}
 }
@@ -67,7 +79,7 @@ func compile(target *probe.Target, fields []probe.Field, subprotocols []string, 
 func plain(target *probe.Target, fields []probe.Field) *Request {
 	all := append(append([]probe.Field(nil), fields...), probe.Field{Name: "Connection", Value: "close"})
 	return &Request{
-		target: target, own: fields, fields: all, noUpgrade: true,
+		target: target, own: fields, fields: all, method: http.MethodGet, noUpgrade: true,
 		head: probe.AppendHead(nil, http.MethodGet, target.URL, all),
 	}
 }
@@ -92,11 +104,12 @@ type exchange struct {
 	resp     *http.Response
 	body     []byte // of an answer that is not 101, at most maxBody
 	sent     []byte
-	start    time.Time // when the request was written
-	accepted time.Time // when the 101 was found right
-	end      string    // how the connection ended, when it matters; may hold secrets
-	detail   string    // sub-kind of the failure
-	code     int       // of the server's close frame
+	start    time.Time     // when the request was written
+	accepted time.Time     // when the 101 was found right
+	end      string        // how the connection ended, when it matters; may hold secrets
+	detail   string        // sub-kind of the failure
+	code     int           // of the server's close frame
+	idle     time.Duration // of a held connection, before its end
 	frames   recorder
 }
 

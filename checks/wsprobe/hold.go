@@ -59,23 +59,13 @@ func (h *Holder) Probe(ctx context.Context) probe.Outcome {
 		h.start(ctx)
 	}
 	if good && ended != nil {
-		o.Class, o.Stage, o.Reason, o.Evidence, o.Inquiry, o.Latency = ended.Class, ended.Stage, ended.Reason, ended.Evidence, nil, 0
+		o.Class, o.Stage, o.Reason, o.Evidence, o.Inquiry, o.Latency = ended.Class, ended.Stage, ended.Reason, ended.Evidence, ended.Inquiry, 0
 		if o.Tally != nil { // the sessions were good, and the held one is one more
 			o.Tally = maps.Clone(o.Tally)
 			o.Tally[o.Class]++
 		}
 	}
-	if h.text != "" {
-		o.Measures, o.Facts = maps.Clone(o.Measures), maps.Clone(o.Facts)
-		if o.Measures == nil {
-			o.Measures = map[string]float64{}
-		}
-		if o.Facts == nil {
-			o.Facts = map[string]string{}
-		}
-		o.Measures[MeasureHeld], o.Facts[FactHoldEnd] = h.held.Seconds(), h.text
-	}
-	return o
+	return h.withEnd(o)
 }
 
 // Close ends the held connection and waits until it is gone. No other is opened
@@ -108,6 +98,58 @@ func (h *Holder) start(ctx context.Context) {
 	})
 }
 
+// Sit probes once and then holds connections, one after the other, until it is
+// known what becomes of them: one that is cut is followed by another, to see
+// whether that repeats, and that by one with pings, to see whether they prevent
+// it. It takes up to four times the time to hold, or until ctx ends.
+func (h *Holder) Sit(ctx context.Context) probe.Outcome {
+	o := h.p.Probe(ctx)
+	if status := o.Class.Status(); status != probe.Up && status != probe.Degraded {
+		return o
+	}
+	var ended *probe.Outcome
+	for range mostCuts {
+		trial := h.cuts.trial()
+		end := h.keep(ctx, trial)
+		h.ended = nil
+		h.tell(end, trial)
+		if h.ended != nil {
+			ended = h.ended
+		}
+		if trial > 0 && h.cuts.confirmed {
+			ended.Reason += " (one with pings outlived it)"
+		}
+		if !end.cut || trial > 0 || ctx.Err() != nil {
+			break
+		}
+	}
+	if ended != nil {
+		latency, tally := o.Latency, o.Tally
+		o = *ended
+		o.Latency, o.Tally = latency, tally
+	}
+	return h.withEnd(o)
+}
+
+// mostCuts is how many connections Sit opens: one to see a cut, one to see it
+// again, one with pings.
+const mostCuts = 3
+
+// withEnd adds to an outcome how the last held connection ended.
+func (h *Holder) withEnd(o probe.Outcome) probe.Outcome {
+	if h.text == "" {
+		return o
+	}
+	if o.Measures = maps.Clone(o.Measures); o.Measures == nil {
+		o.Measures = map[string]float64{}
+	}
+	if o.Facts = maps.Clone(o.Facts); o.Facts == nil {
+		o.Facts = map[string]string{}
+	}
+	o.Measures[MeasureHeld], o.Facts[FactHoldEnd] = h.held.Seconds(), h.text
+	return o
+}
+
 // holdEnd is how a held connection ended.
 type holdEnd struct {
 	held time.Duration // how long it was open
@@ -130,7 +172,11 @@ func (h *Holder) tell(end holdEnd, trial time.Duration) {
 		}
 		h.text = string(f.Class) + " after " + brief(end.held)
 		f.Reason = "the held connection: " + f.Reason
+		end.x.idle = end.idle
 		o := f.Outcome(end.x.q.target.String(), r, func() *probe.Evidence { return end.x.evidence(end.x.q, r) })
+		p := *h.p
+		p.req = end.x.q
+		o.Inquiry = p.inquiry(end.x, o, func() []probe.Outcome { return nil })
 		h.ended = &o
 	} else if trial > 0 && end.held >= 2*trial {
 		h.cuts.confirmed = true

@@ -10,8 +10,9 @@ import (
 	"github.com/tripline/tripline/checks/probe"
 )
 
-// inquiry finds out why the attempt that x was came to o.
-func (p *Prober) inquiry(x *exchange, o probe.Outcome) probe.Inquiry {
+// inquiry finds out why the attempt that x was came to o. beside returns the
+// attempts that were made at the same time.
+func (p *Prober) inquiry(x *exchange, o probe.Outcome, beside func() []probe.Outcome) probe.Inquiry {
 	return func(ctx context.Context, thrifty bool) func([]probe.Outcome) probe.Diagnosis {
 		first := x.seen(p.req, o, p.net.Redactor())
 		sib, note := &Siblings{}, ""
@@ -22,6 +23,7 @@ func (p *Prober) inquiry(x *exchange, o probe.Outcome) probe.Inquiry {
 		default:
 			p.askAll(ctx, p.plan(first, false, sib))
 		}
+		sib.Beside = asSeen(beside(), &first)
 		return func(later []probe.Outcome) probe.Diagnosis {
 			return p.conclude(first, *sib, later, note)
 		}
@@ -31,8 +33,18 @@ func (p *Prober) inquiry(x *exchange, o probe.Outcome) probe.Inquiry {
 // conclude takes later attempts at the same as what they are: the same upgrade
 // again.
 func (p *Prober) conclude(first Seen, sib Siblings, later []probe.Outcome, note string) probe.Diagnosis {
-	again := append([]Seen(nil), sib.Again...)
-	for _, o := range later {
+	sib.Again = append(append([]Seen(nil), sib.Again...), asSeen(later, &first)...)
+	d := probe.Diagnosis{Causes: Diagnose(first, sib), Asked: sib.list(&first)}
+	if note != "" && len(d.Asked) > 0 {
+		d.Asked = append(d.Asked, probe.Question{What: note})
+	}
+	return redacted(d, p.net.Redactor())
+}
+
+// asSeen makes of other attempts at what first was what is known of them without
+// their bytes.
+func asSeen(others []probe.Outcome, first *Seen) (list []Seen) {
+	for _, o := range others {
 		s := Seen{Class: o.Class, Stage: o.Stage, Reason: o.Reason}
 		if o.Class == first.Class && o.Stage == first.Stage {
 			s.Status = first.Status
@@ -41,14 +53,9 @@ func (p *Prober) conclude(first Seen, sib Siblings, later []probe.Outcome, note 
 		case "", probe.StageSession, probe.StageFlow, probe.StageClose, probe.StageTime:
 			s.Status = http.StatusSwitchingProtocols
 		}
-		again = append(again, s)
+		list = append(list, s)
 	}
-	sib.Again = again
-	d := probe.Diagnosis{Causes: Diagnose(first, sib), Asked: sib.list(&first)}
-	if note != "" && len(d.Asked) > 0 {
-		d.Asked = append(d.Asked, probe.Question{What: note})
-	}
-	return redacted(d, p.net.Redactor())
+	return list
 }
 
 // redacted makes lines without secrets of what was seen.
@@ -100,6 +107,7 @@ func (s *Siblings) list(first *Seen) (list []probe.Question) {
 		{"with an Origin", s.WithOrigin},
 		{"without the credential", s.NoCredential},
 		{"without subprotocols", s.NoProtocol},
+		{"with GET", s.WithGet},
 		{healthPath, s.Health},
 	} {
 		if q.answer == nil {
@@ -110,6 +118,9 @@ func (s *Siblings) list(first *Seen) (list []probe.Question) {
 			asked.Answer = strings.TrimSpace(asked.Answer + " " + clip(strings.Join(strings.Fields(q.answer.Body), " "), 80))
 		}
 		list = append(list, asked)
+	}
+	if n := len(s.Beside); n > 0 {
+		list = append(list, probe.Question{What: fmt.Sprintf("the other %d sessions", n), Answer: tally(s.Beside)})
 	}
 	if n := len(s.Again); n > 0 {
 		asked := probe.Question{What: "the same again, " + times(n), Answer: tally(s.Again)}

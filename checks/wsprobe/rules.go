@@ -12,6 +12,7 @@ import (
 
 // byClass applies the rules for the class of the failure.
 func (d *diagnosis) byClass() {
+	d.onlyHere()
 	switch d.first.Class {
 	case probe.NotFound:
 		d.notFound()
@@ -38,10 +39,24 @@ func (d *diagnosis) byClass() {
 	case probe.BadAccept, probe.Bad101:
 		d.add(likely, CauseHandshake, d.first.Reason)
 	case probe.Subprotocol:
+		if len(d.first.Offered) == 0 {
+			d.add(likely+1, CauseHandshake, "a server must not choose what was not offered (RFC 6455 §4.2.2)")
+		}
 		d.add(likely, CauseSubprotocol, d.first.Reason)
 		d.add(possible, CauseHandshake)
 	default:
 		d.bySession()
+	}
+}
+
+// onlyHere looks for a server that takes upgrades on any path but this one: there
+// is nothing then that the answer could be compared with.
+func (d *diagnosis) onlyHere() {
+	switch d.first.Class {
+	case probe.NotFound, probe.Forbidden, probe.UpgradeIgnored, probe.UpgradeRefused:
+		if d.sib.UpRandom.opened() {
+			d.add(possible+3, CauseUnclear, "an upgrade of a path that cannot exist was accepted: something answers for this path alone")
+		}
 	}
 }
 
@@ -95,6 +110,9 @@ func (d *diagnosis) notSeen(evidence string) {
 	case d.sib.Bypass != nil && sameAnswer(d.sib.Bypass, &d.first):
 		stripped = remote
 		hint = "past the proxy the answer is the same: no proxy is to blame"
+	case d.sib.UpRandom.opened():
+		library, server = remote, remote
+		hint = "an upgrade of another path was accepted: the server knows WebSockets"
 	case isProxy(name), d.first.Header.Get("Via") != "":
 		stripped++
 		hint = "a proxy answers here (" + strings.TrimSpace(name+" "+d.first.Header.Get("Via")) + ")"
@@ -193,6 +211,9 @@ func (d *diagnosis) ignored() {
 			weight = possible // ASGI servers with a library never answer an upgrade from a GET handler
 		}
 		d.add(weight, CausePlainHandler, evidence)
+		if html {
+			d.add(possible+1, CauseCatchAll, "the answer is a web page: perhaps a fallback for this part of the site")
+		}
 		d.notSeen(evidence)
 		if s.Get == nil {
 			d.add(possible+3, CauseUnclear)
@@ -270,7 +291,7 @@ func (d *diagnosis) serverError() {
 // all lists the siblings that were made.
 func (s *Siblings) all() []*Seen {
 	var made []*Seen
-	for _, o := range []*Seen{s.Get, s.GetRandom, s.UpRandom, s.Version, s.Health, s.Slash, s.WithOrigin, s.NoCredential, s.NoProtocol, s.Bypass} {
+	for _, o := range []*Seen{s.Get, s.GetRandom, s.UpRandom, s.Version, s.Health, s.Slash, s.WithOrigin, s.NoCredential, s.NoProtocol, s.WithGet, s.Bypass} {
 		if o != nil {
 			made = append(made, o)
 		}

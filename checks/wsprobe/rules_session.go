@@ -3,6 +3,7 @@ package wsprobe
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tripline/tripline/checks/probe"
 )
@@ -19,7 +20,11 @@ func (d *diagnosis) bySession() {
 	case probe.Dropped:
 		d.add(possible+1, CauseProcessDied, "the connection ended without a close frame")
 		d.add(possible, CauseAppException, "servers end the connection like this after an exception in the handler")
-		d.add(remote, CauseIdleCut)
+		if f.Idle >= time.Second {
+			d.add(possible, CauseIdleCut, "nothing had been sent or received for "+brief(f.Idle))
+		} else {
+			d.add(remote, CauseIdleCut)
+		}
 	case probe.ProtocolError:
 		d.protocolError()
 	case probe.MessageTooBig:

@@ -25,6 +25,7 @@ type group struct {
 	members []*Vars
 	left    int
 	mu      sync.Mutex
+	results []attemptResult // complete when all sessions have ended
 	done    context.Context // ends when all have arrived
 	arrive  context.CancelFunc
 }
@@ -45,6 +46,20 @@ func (g *group) arrived() {
 	if g.left--; g.left == 0 {
 		g.arrive()
 	}
+}
+
+// beside returns what the sessions other than own came to. It is for when all
+// have ended.
+func (g *group) beside(own *Vars) (others []probe.Outcome) {
+	if g == nil {
+		return nil
+	}
+	for i := range g.results {
+		if r := &g.results[i]; r.number != own.Number && r.o.Class.Status() != probe.Unknown {
+			others = append(others, r.o)
+		}
+	}
+	return others
 }
 
 // owner returns the other session whose mark is in a message, and the mark.
@@ -99,6 +114,7 @@ func (p *Prober) sessions(ctx context.Context) probe.Outcome {
 	g := newGroup(ctx, p.opt.Sessions)
 	defer g.arrive()
 	results := make([]attemptResult, p.opt.Sessions)
+	g.results = results
 	var all sync.WaitGroup
 	for i := range results {
 		all.Go(func() {
@@ -198,11 +214,19 @@ func judge(results []attemptResult, require float64, staggered bool, what string
 		return o
 	}
 	reason := strings.TrimPrefix(o.Reason, chosen.what+": ")
-	if held := capacity(results, good, staggered); held > 0 && o.Class != probe.Isolation {
+	held := capacity(results, good, staggered)
+	counts := fmt.Sprintf("%d of %d sessions were good (%s), want %d; session %d: ", good, len(results), tallyText(tally), need, chosen.number)
+	switch {
+	case o.Class == probe.Isolation:
+		reason = counts + reason
+	case held > 0:
 		o.Class, o.Stage = probe.Capacity, probe.StageSeries
 		reason = fmt.Sprintf("%d of %d sessions were held, session %d and all later ones failed: %s", held, len(results), held+1, reason)
-	} else {
-		reason = fmt.Sprintf("%d of %d sessions were good (%s), want %d; session %d: %s", good, len(results), tallyText(tally), need, chosen.number, reason)
+	case good > 0 && routed(o.Class):
+		o.Class, o.Stage = probe.Flapping, probe.StageSeries
+		reason = counts + reason
+	default:
+		reason = counts + reason
 	}
 	o.Reason = what + ": " + reason
 	if single := o.Evidence; single != nil {
@@ -259,6 +283,17 @@ func turnedAway(c probe.Class) bool {
 	case probe.ConnectRefused, probe.ConnectTimeout, probe.HandshakeTimeout, probe.HandshakeClosed,
 		probe.UpgradeRefused, probe.Forbidden, probe.ServerError, probe.BadGateway, probe.Unavailable, probe.GatewayTimeout,
 		probe.ClosedEarly, probe.Dropped:
+		return true
+	}
+	return false
+}
+
+// routed tells whether an answer of class c is about what was asked, not about
+// how much: the same request should always get it. When it does not, different
+// servers answer.
+func routed(c probe.Class) bool {
+	switch c {
+	case probe.Redirected, probe.UpgradeIgnored, probe.Auth, probe.Forbidden, probe.NotFound, probe.UpgradeRefused:
 		return true
 	}
 	return false

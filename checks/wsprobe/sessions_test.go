@@ -15,7 +15,7 @@ import (
 func TestJudge(t *testing.T) {
 	classes := map[byte]probe.Class{
 		'.': probe.OK, 's': probe.Slow, 'n': probe.NoReply, 'd': probe.Dropped, 'u': probe.Unavailable, 'i': probe.Isolation,
-		'f': probe.FDLimit, 'r': probe.RateLimited, 'b': probe.BadPayload,
+		'f': probe.FDLimit, 'r': probe.RateLimited, 'b': probe.BadPayload, 'x': probe.NotFound,
 	}
 	for _, c := range []struct {
 		sessions  string
@@ -46,6 +46,11 @@ func TestJudge(t *testing.T) {
 		{"uuuu", 1, true, probe.Unavailable, ""},
 		{"..rr", 1, true, probe.RateLimited, ""},
 		{"..bb", 1, true, probe.BadPayload, ""},
+		{".x.x", 1, false, probe.Flapping, "u: 2 of 4 sessions were good (2 x not_found, 2 x ok), want 4; session 2: why"},
+		{"xx.x", 1, true, probe.Flapping, "1 of 4"},
+		{".xxx", .25, false, probe.OK, ""},
+		{"xxxx", 1, false, probe.NotFound, "0 of 4"},
+		{"xxxi", 1, false, probe.Isolation, ""},
 	} {
 		var results []attemptResult
 		for i := range c.sessions {

@@ -85,26 +85,29 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 		add(&sib.Bypass, p.opt.Bypass)
 	}
 	plan = append(plan, get)
-	add(&sib.UpRandom, NewRequest(nowhere, q.own, q.offered))
-	add(&sib.Version, compile(q.target, q.own, q.offered, "99"))
+	add(&sib.UpRandom, q.with(nowhere, q.own, q.offered))
+	add(&sib.Version, compile(q.method, q.target, q.own, q.offered, "99"))
 	plan = append(plan, healthy)
 	if !thrifty { // else the re-probes of a failed run do that
 		plan = append(plan, again, again)
 	}
-	add(&sib.Slash, NewRequest(p.at(toggleSlash(u.Path), u.RawQuery), q.own, q.offered))
+	add(&sib.Slash, q.with(p.at(toggleSlash(u.Path), u.RawQuery), q.own, q.offered))
 	if !first.Origin {
 		origin := "http"
 		if q.target.Secure {
 			origin = "https"
 		}
 		fields := append(slices.Clone(q.own), probe.Field{Name: "Origin", Value: origin + "://" + q.target.Host})
-		add(&sib.WithOrigin, NewRequest(q.target, fields, q.offered))
+		add(&sib.WithOrigin, q.with(q.target, fields, q.offered))
 	}
 	if r := p.withoutCredential(); r != nil {
 		add(&sib.NoCredential, r)
 	}
+	if q.method != http.MethodGet {
+		add(&sib.WithGet, q.WithMethod(http.MethodGet))
+	}
 	if len(q.offered) > 0 {
-		add(&sib.NoProtocol, NewRequest(q.target, q.own, nil))
+		add(&sib.NoProtocol, q.with(q.target, q.own, nil))
 	}
 	add(&sib.GetRandom, plain(nowhere, q.own))
 	if !thrifty {
@@ -127,7 +130,7 @@ func (p *Prober) withoutCredential() *Request {
 		}
 	}
 	fields := slices.DeleteFunc(slices.Clone(q.own), func(f probe.Field) bool { return q.secretName(f.Name) })
-	return NewRequest(p.at(q.target.URL.Path, strings.Join(query, "&")), fields, q.offered)
+	return q.with(p.at(q.target.URL.Path, strings.Join(query, "&")), fields, q.offered)
 }
 
 // at returns the target with another path and query on the same host.
@@ -178,7 +181,7 @@ func (x *exchange) seen(q *Request, o probe.Outcome, r *probe.Redactor) Seen {
 		Path: r.String(q.target.URL.RequestURI()), Secure: q.target.Secure, Offered: q.offered,
 		Credential: q.credential(), Origin: q.has("Origin"),
 		Class: o.Class, Stage: o.Stage, Reason: o.Reason, Took: o.Phases.FirstByte,
-		Detail: x.detail, Code: x.code,
+		Detail: x.detail, Code: x.code, Idle: x.idle,
 	}
 	if x.resp != nil {
 		s.Status, s.Header = x.resp.StatusCode, make(http.Header, len(x.resp.Header))

@@ -174,6 +174,10 @@ func TestDiagnosePairs(t *testing.T) {
 	gateway := Seen{Path: "/ws", Class: probe.Forbidden, Stage: probe.StageHTTP, Status: 403, Body: `{"message":"Forbidden"}`, Header: http.Header{"X-Amzn-Errortype": {"ForbiddenException"}}}
 	misdirected := Seen{Path: "/ws", Class: probe.UpgradeRefused, Stage: probe.StageHTTP, Status: 421, Header: http.Header{}}
 	bad := Seen{Status: 400, Header: http.Header{}, Body: "bad version"}
+	misdirected400 := Seen{Path: "/ws", Class: probe.UpgradeRefused, Stage: probe.StageHTTP, Status: 400, Header: http.Header{}, Body: "no"}
+	page200 := Seen{Path: "/ws", Class: probe.UpgradeIgnored, Stage: probe.StageHTTP, Status: 200, Header: http.Header{"Content-Type": {"text/html"}}, Body: "<html>"}
+	busy := Seen{Path: "/ws", Class: probe.Unavailable, Stage: probe.StageHTTP, Status: 503, Header: http.Header{}}
+	post405 := Seen{Path: "/ws", Class: probe.UpgradeRefused, Stage: probe.StageHTTP, Status: 405, Header: http.Header{}}
 	for _, c := range []struct {
 		name  string
 		first Seen
@@ -193,6 +197,12 @@ func TestDiagnosePairs(t *testing.T) {
 		{"a page for every request", page403, Siblings{Get: &page403, UpRandom: other(page403, "/x")}, []string{CauseEdgeRule}, nil},
 		{"a gateway's own 403", gateway, Siblings{Get: &empty403}, []string{CauseProxyRoute}, nil},
 		{"misdirected", misdirected, Siblings{Get: &misdirected}, []string{CauseProxyRoute}, nil},
+		{"any path but this", misdirected400, Siblings{Get: &misdirected400, UpRandom: &open}, []string{CauseUnclear}, nil},
+		{"a page on this path alone", page200, Siblings{Get: &page200, UpRandom: &open}, []string{CauseUnclear, CausePlainHandler, CauseCatchAll, CauseStripped}, nil},
+		{"some sessions", empty403, Siblings{Beside: []Seen{open, empty403, open}}, []string{CauseMixedVersions}, []string{CauseConnLimit}},
+		{"full", busy, Siblings{Beside: []Seen{open, open, busy}, Again: []Seen{open}}, []string{CauseConnLimit}, []string{CauseRestart}},
+		{"busy for all", busy, Siblings{Beside: []Seen{busy, busy}}, []string{CauseOverload}, nil},
+		{"another method", post405, Siblings{WithGet: &open, WithOrigin: &post405}, []string{CauseMethod}, nil},
 		{"any path is taken", json404, Siblings{Get: &json404, Slash: &open, UpRandom: &open}, []string{CauseRouteMissing}, []string{CauseSlash}},
 		{"slash", empty403, Siblings{Get: &json404, Slash: &open}, []string{CauseSlash}, nil},
 		{"origin", empty403, Siblings{Get: &json404, WithOrigin: &open}, []string{CauseOrigin}, nil},

@@ -133,7 +133,7 @@ func (p *Prober) once(ctx context.Context, v *Vars, g *group, arrived func()) (p
 		o.RetryAfter = retryAfter(x.resp.Header, time.Now())
 	}
 	p.measure(&o, x)
-	o.Inquiry = p.inquiry(x, o)
+	o.Inquiry = p.inquiry(x, o, func() []probe.Outcome { return g.beside(v) })
 	return o, x
 }
 
@@ -149,7 +149,7 @@ func (p *Prober) good(x *exchange, latency time.Duration, evidence func() *probe
 		o.Reason = fmt.Sprintf("%s: accepted after %s, slower_than is %v", what, brief(latency), p.opt.SlowerThan)
 	}
 	if o.Class != probe.OK {
-		o.Inquiry = p.inquiry(x, o)
+		o.Inquiry = p.inquiry(x, o, func() []probe.Outcome { return nil })
 	}
 	o.Measures = x.conn.CertMeasures()
 	p.measure(&o, x)

@@ -20,6 +20,7 @@ type checkCmd struct {
 	configFlag
 	Names  []string      `arg:"" optional:"" help:"Names or patterns of the checks to run (ws-*); all when none is given."`
 	Format string        `enum:"text,json,junit" default:"text" help:"text (a table), json (one object per line) or junit (XML for CI)."`
+	Hold   bool          `help:"Also see what becomes of connections that are held open (hold of a websocket check): takes up to four times as long as they are."`
 	Wait   time.Duration `help:"Keep trying what is down for this long: a gate for deployments." placeholder:"60s"`
 }
 
@@ -37,6 +38,9 @@ func (c checkCmd) Run(ctx context.Context, p program) error {
 		return &exitError{exitCannot, err}
 	}
 	defer closeProbers(chosen) //nolint:errcheck // the program ends
+	if c.Hold {
+		chosen = sitting(chosen)
+	}
 	runs := runOnce(ctx, p, chosen, c.Wait == 0)
 	for deadline := time.Now().Add(c.Wait); c.Wait > 0; {
 		again := notUp(chosen, runs)
@@ -59,6 +63,28 @@ func (c checkCmd) Run(ctx context.Context, p program) error {
 		return err
 	}
 	return verdict(ctx, runs)
+}
+
+// sitter is a check that can wait to see what becomes of what it holds open.
+type sitter interface {
+	Sitting() (p checks.Prober, more time.Duration)
+}
+
+// sitting lets checks that hold connections open wait for what becomes of them.
+func sitting(list []checks.Check) []checks.Check {
+	list = slices.Clone(list)
+	for i := range list {
+		c := &list[i]
+		s, ok := c.Prober.(sitter)
+		if !ok {
+			continue
+		}
+		if p, more := s.Sitting(); p != nil {
+			c.Prober, c.Timeout = p, c.Timeout+more
+			c.Schedule, c.Confirm = onceIn(2*c.Timeout), 0
+		}
+	}
+	return list
 }
 
 // run is one check's result by hand.
