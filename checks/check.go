@@ -2,6 +2,7 @@ package checks
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/tripline/tripline/checks/probe"
@@ -115,7 +116,14 @@ func run(ctx context.Context, c Check, slot time.Time, n Newness) (Result, func(
 		d := diagnose(ctx, first.Inquiry, n != nil, end)
 		var later []probe.Outcome
 		evidence, later = r.confirm(ctx, c, end, evidence)
-		evidence = d.into(evidence, later)
+		found := d.concluded(later)
+		evidence = into(evidence, found)
+		if text := leading(found); text != "" && r.Status != probe.Unknown {
+			if r.Facts = maps.Clone(r.Facts); r.Facts == nil {
+				r.Facts = map[string]string{}
+			}
+			r.Facts[FactCause] = text
+		}
 	}
 	if r.Tries > 1 && r.excuse(ctx, c, start, interval) {
 		evidence = nil

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tripline/tripline/checks/probe"
@@ -40,23 +41,39 @@ func diagnose(ctx context.Context, q probe.Inquiry, thrifty bool, end time.Time)
 	return d
 }
 
-// into waits for the end of the inquiry and returns a builder of evidence that
-// holds what it came to. later are the attempts after the first.
-func (d *diagnosis) into(evidence func() *probe.Evidence, later []probe.Outcome) func() *probe.Evidence {
-	<-d.done
+// into puts what was found into a builder of evidence.
+func into(evidence func() *probe.Evidence, found probe.Diagnosis) func() *probe.Evidence {
 	if evidence == nil {
 		return nil
 	}
 	return func() *probe.Evidence {
 		e := evidence()
 		if e != nil {
-			e.With(d.concluded(later))
+			e.With(found)
 		}
 		return e
 	}
 }
 
+// FactCause is the fact of a result that says what most likely caused its failure.
+const FactCause = "cause"
+
+// mostCause is the most bytes of FactCause.
+const mostCause = 240
+
+// leading is the first of the causes in few words; "" if none is likely.
+func leading(found probe.Diagnosis) string {
+	if len(found.Causes) == 0 || found.Causes[0].Certainty == probe.Possible || found.Causes[0].Certainty == probe.Unlikely {
+		return ""
+	}
+	c := found.Causes[0]
+	text := c.Name + ": " + c.Text
+	return strings.ToValidUTF8(text[:min(len(text), mostCause)], "")
+}
+
+// concluded waits for the end of the inquiry. later are the attempts after the first.
 func (d *diagnosis) concluded(later []probe.Outcome) (result probe.Diagnosis) {
+	<-d.done
 	defer func() {
 		if p := recover(); p != nil {
 			result = failedDiagnosis(p)

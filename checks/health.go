@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tripline/tripline/checks/probe"
+	"github.com/tripline/tripline/checks/wsprobe"
 )
 
 // Health asks an HTTP endpoint that reports the service's own state, as JSON.
@@ -141,6 +143,9 @@ func (h *Health) judge(ctx context.Context, a *answer, o *probe.Outcome) string 
 	for i, f := range []*jq{h.version, h.environment} {
 		if text := h.fact(f.value(ctx, doc)); text != "" {
 			setFact(o, [...]string{"version", "environment"}[i], text)
+			if i == 0 { // failures of other checks of this service can tell versions apart
+				wsprobe.NoteVersion(h.http.net, h.Endpoint().Host, text, time.Now())
+			}
 		}
 	}
 	for _, c := range h.conditions {

@@ -45,6 +45,12 @@ func explain(name string) Cause {
 			Next: "repeat the upgrade with the health path's version beside it: the failures belong to one version",
 			Fix:  "finish or roll back the deployment; take the bad backend out",
 		}
+	case CauseNewVersion:
+		return Cause{
+			Text: "it fails since another version was deployed",
+			Next: "compare the two versions: routes, libraries in the image, settings, secrets",
+			Fix:  "roll back, then correct the new version",
+		}
 	case CauseCredentials:
 		return Cause{
 			Text: "the credential is missing, expired or not accepted",

@@ -39,20 +39,23 @@ const DetailHTTPInStream = "http_in_stream"
 // Siblings are further requests that tell apart what one answer cannot. A nil
 // one was not made.
 type Siblings struct {
-	Again        []Seen // the same upgrade on fresh connections, one after the other
-	Beside       []Seen // the same upgrade, at the same time
-	Get          *Seen  // the same path without upgrade
-	GetRandom    *Seen  // a path that cannot exist, without upgrade
-	UpRandom     *Seen  // a path that cannot exist, upgrade
-	Version      *Seen  // the same upgrade with Sec-WebSocket-Version 99
-	Health       *Seen  // the health path
-	HealthAgain  []Seen // and again
-	Slash        *Seen  // the same upgrade with the trailing slash toggled
-	WithOrigin   *Seen  // with Origin = the target's own scheme and host
-	NoCredential *Seen  // without the credential, if one is configured
-	NoProtocol   *Seen  // without subprotocols, if some are configured
-	WithGet      *Seen  // with GET, if another method is configured
-	Bypass       *Seen  // the same upgrade past the proxies, if a bypass URL is configured
+	Again        []Seen        // the same upgrade on fresh connections, one after the other
+	Beside       []Seen        // the same upgrade, at the same time
+	Get          *Seen         // the same path without upgrade
+	GetRandom    *Seen         // a path that cannot exist, without upgrade
+	UpRandom     *Seen         // a path that cannot exist, upgrade
+	Version      *Seen         // the same upgrade with Sec-WebSocket-Version 99
+	Health       *Seen         // the health path
+	HealthAgain  []Seen        // and again
+	Versions     []Reported    // what it reported so far, oldest first
+	LastGood     time.Duration // how long ago the same probe was good; 0: never
+	Age          time.Duration // how long ago all this was asked
+	Slash        *Seen         // the same upgrade with the trailing slash toggled
+	WithOrigin   *Seen         // with Origin = the target's own scheme and host
+	NoCredential *Seen         // without the credential, if one is configured
+	NoProtocol   *Seen         // without subprotocols, if some are configured
+	WithGet      *Seen         // with GET, if another method is configured
+	Bypass       *Seen         // the same upgrade past the proxies, if a bypass URL is configured
 }
 
 // Names of causes. They appear in messages and stay as they are.
@@ -64,6 +67,7 @@ const (
 	CauseProxyRoute    = "proxy_route_missing"
 	CauseStaleDeploy   = "stale_deploy"
 	CauseMixedVersions = "mixed_versions"
+	CauseNewVersion    = "new_version"
 	CauseCredentials   = "credentials"
 	CauseOrigin        = "origin_policy"
 	CauseEdgeRule      = "edge_rule"
@@ -154,6 +158,7 @@ func Diagnose(first Seen, sib Siblings) []Cause {
 		d.differences()
 		d.byClass()
 	}
+	d.nameVersions()
 	slices.SortStableFunc(d.causes, func(a, b weighed) int { return cmp.Compare(b.weight, a.weight) })
 	causes := make([]Cause, len(d.causes))
 	for i, c := range d.causes {
@@ -247,27 +252,39 @@ func (d *diagnosis) differences() {
 	if d.first.opened() {
 		return
 	}
-	if v := d.versions(); len(v) > 1 {
-		d.add(likely+5, CauseMixedVersions, "the health path reports by turns version "+strings.Join(v, " and "))
+	d.byVersion()
+	certain := likely + 8
+	if len(s.Again) >= mostAgain { // and none of them was accepted: then one of several servers is not the reason
+		certain = proven
 	}
 	if s.Bypass.opened() {
-		d.add(proven, CauseStripped, "the same upgrade past the proxy was accepted")
+		d.add(certain, CauseStripped, "the same upgrade past the proxy was accepted")
 	}
 	if s.Slash.opened() && !s.UpRandom.opened() { // not a server that takes any path
-		d.add(proven, CauseSlash, "the same upgrade on "+clip(s.Slash.Path, 100)+" was accepted")
+		d.add(certain, CauseSlash, "the same upgrade on "+clip(s.Slash.Path, 100)+" was accepted")
 	}
 	if s.WithGet.opened() {
-		d.add(proven, CauseMethod, "the same upgrade with GET was accepted")
+		d.add(certain, CauseMethod, "the same upgrade with GET was accepted")
 	}
 	if s.WithOrigin.opened() && !d.first.Origin {
-		d.add(proven, CauseOrigin, "the same upgrade with an Origin header was accepted")
+		d.add(certain, CauseOrigin, "the same upgrade with an Origin header was accepted")
 	}
 	if s.NoCredential.opened() {
-		d.add(proven, CauseCredentials, "the same upgrade without the credential was accepted")
+		d.add(certain, CauseCredentials, "the same upgrade without the credential was accepted")
 	}
 	if s.NoProtocol.opened() {
-		d.add(proven, CauseSubprotocol, "the same upgrade without subprotocols was accepted")
+		d.add(certain, CauseSubprotocol, "the same upgrade without subprotocols was accepted")
 	}
+}
+
+// helped tells whether a change of the request was accepted.
+func (s *Siblings) helped() bool {
+	for _, o := range []*Seen{s.Bypass, s.Slash, s.WithGet, s.WithOrigin, s.NoCredential, s.NoProtocol, s.UpRandom} {
+		if o.opened() {
+			return true
+		}
+	}
+	return false
 }
 
 // opened tells whether the upgrade was accepted.

@@ -22,8 +22,14 @@ func (p *Prober) inquiry(x *exchange, o probe.Outcome, beside func() []probe.Out
 			sib, note = p.learn(ctx, first)
 		default:
 			p.askAll(ctx, p.plan(first, false, sib))
+			p.noteVersions(sib, time.Now())
 		}
 		sib.Beside = asSeen(beside(), &first)
+		now := time.Now()
+		sib.Versions = versionsOf(p.net, p.req.target.Addr).reported(now)
+		if good := p.past.good.Load(); good != 0 {
+			sib.LastGood = now.Sub(time.Unix(0, good))
+		}
 		return func(later []probe.Outcome) probe.Diagnosis {
 			return p.conclude(first, *sib, later, note)
 		}

@@ -3,7 +3,6 @@ package wsprobe
 import (
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -167,7 +166,7 @@ func (d *diagnosis) forbidden() {
 		why = "a path that cannot exist is answered " + statusText(s.UpRandom.Status) + ": this path exists and refuses. " + why
 	}
 	both := ""
-	if aware != "" && sameAnswer(s.UpRandom, f) {
+	if (aware != "" || unlike != "") && sameAnswer(s.UpRandom, f) {
 		both = "a path that cannot exist gets the same answer: ASGI servers answer a missing route, a bad credential and a refused Origin alike"
 	}
 	d.add(credentials, CauseCredentials, why, aware, both)
@@ -297,34 +296,6 @@ func (s *Siblings) all() []*Seen {
 		}
 	}
 	return made
-}
-
-// version quotes the versions that the health path reports.
-func (d *diagnosis) version() string {
-	v := d.versions()
-	if len(v) == 0 {
-		return ""
-	}
-	return "the health path reports version " + strings.Join(v, " and ")
-}
-
-// versions lists the versions that the health path reports, quoted.
-func (d *diagnosis) versions() (list []string) {
-	answers := d.sib.HealthAgain
-	if d.sib.Health != nil {
-		answers = append([]Seen{*d.sib.Health}, answers...)
-	}
-	for i := range answers {
-		_, rest, ok := strings.Cut(answers[i].Body, `"version"`)
-		if !ok || !answers[i].has(http.StatusOK) {
-			continue
-		}
-		v, _, _ := strings.Cut(strings.TrimLeft(rest, `: "`), `"`)
-		if v = strconv.Quote(clip(v, 40)); !slices.Contains(list, v) {
-			list = append(list, v)
-		}
-	}
-	return list
 }
 
 func headerEvidence(s *Seen, name string) string {

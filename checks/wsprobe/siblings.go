@@ -18,7 +18,7 @@ const (
 	// siblingTime bounds each of the further requests; they are made at once.
 	siblingTime = 2500 * time.Millisecond
 	// leastTime is what there must be for them: in less, silence means nothing.
-	leastTime = time.Second
+	leastTime = 500 * time.Millisecond
 )
 
 // healthPath is what is asked for what the service says of itself.
@@ -63,7 +63,7 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 	q := p.req
 	again := question{q, nil, &sib.Again}
 	get := question{plain(q.target, q.own), &sib.Get, nil}
-	healthy := question{plain(p.at(healthPath, q.secretQuery()), q.own), &sib.Health, nil}
+	healthy := p.healthy(sib)
 	healthyToo := question{healthy.request, nil, &sib.HealthAgain}
 	switch first.Class {
 	case probe.RateLimited, probe.SchemeMismatch, probe.TLSClientCert:
@@ -75,7 +75,7 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 		if first.Header.Get("Retry-After") != "" {
 			return nil
 		}
-		return []question{healthy, get}
+		return []question{healthy}
 	}
 	u := q.target.URL
 	nowhere := p.at(noSuchPath(u.Path), q.secretQuery())
@@ -86,20 +86,23 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 	}
 	plan = append(plan, get)
 	add(&sib.UpRandom, q.with(nowhere, q.own, q.offered))
-	add(&sib.Version, compile(q.method, q.target, q.own, q.offered, "99"))
+	version := func() { add(&sib.Version, compile(q.method, q.target, q.own, q.offered, "99")) }
+	origin := func() {
+		if !first.Origin {
+			fields := append(slices.Clone(q.own), probe.Field{Name: "Origin", Value: ownOrigin(q.target)})
+			add(&sib.WithOrigin, q.with(q.target, fields, q.offered))
+		}
+	}
+	if first.Class == probe.Forbidden { // the Origin tells more than the version
+		version, origin = origin, version
+	}
+	version()
 	plan = append(plan, healthy)
 	if !thrifty { // else the re-probes of a failed run do that
 		plan = append(plan, again, again)
 	}
 	add(&sib.Slash, q.with(p.at(toggleSlash(u.Path), u.RawQuery), q.own, q.offered))
-	if !first.Origin {
-		origin := "http"
-		if q.target.Secure {
-			origin = "https"
-		}
-		fields := append(slices.Clone(q.own), probe.Field{Name: "Origin", Value: origin + "://" + q.target.Host})
-		add(&sib.WithOrigin, q.with(q.target, fields, q.offered))
-	}
+	origin()
 	if r := p.withoutCredential(); r != nil {
 		add(&sib.NoCredential, r)
 	}
@@ -114,6 +117,19 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 		plan = append(plan, again, again, again, healthyToo, healthyToo)
 	}
 	return plan
+}
+
+// ownOrigin is the Origin of pages of the target itself.
+func ownOrigin(t *probe.Target) string {
+	if t.Secure {
+		return "https://" + t.Host
+	}
+	return "http://" + t.Host
+}
+
+// healthy asks the health path.
+func (p *Prober) healthy(sib *Siblings) question {
+	return question{plain(p.at(healthPath, p.req.secretQuery()), p.req.own), &sib.Health, nil}
 }
 
 // withoutCredential is the same upgrade without what looks like a credential;

@@ -136,7 +136,7 @@ func TestPlanIsPolite(t *testing.T) {
 		{404, nil, false, 16},
 		{404, nil, true, 9},
 		{503, nil, false, 4},
-		{503, nil, true, 2},
+		{503, nil, true, 1},
 		{503, http.Header{"Retry-After": {"5"}}, true, 0},
 		{429, nil, false, 0},
 		{429, nil, true, 0},
@@ -206,6 +206,7 @@ func TestDiagnosePairs(t *testing.T) {
 		{"any path is taken", json404, Siblings{Get: &json404, Slash: &open, UpRandom: &open}, []string{CauseRouteMissing}, []string{CauseSlash}},
 		{"slash", empty403, Siblings{Get: &json404, Slash: &open}, []string{CauseSlash}, nil},
 		{"origin", empty403, Siblings{Get: &json404, WithOrigin: &open}, []string{CauseOrigin}, nil},
+		{"origin, while another try is accepted too", empty403, Siblings{Get: &json404, WithOrigin: &open, Again: []Seen{empty403, open}}, []string{CauseMixedVersions}, []string{CauseOrigin}},
 		{"credential is the trouble", empty403, Siblings{NoCredential: &open}, []string{CauseCredentials}, nil},
 		{"subprotocol is the trouble", empty403, Siblings{NoProtocol: &open}, []string{CauseSubprotocol}, nil},
 	} {

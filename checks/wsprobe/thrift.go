@@ -18,7 +18,9 @@ const (
 	perWindow = 5 * time.Minute
 	// mostAtOnce leaves some for the failure that follows: a deployment that
 	// goes wrong shows several in a row.
-	mostAtOnce = 6
+	mostAtOnce = 5
+	// mostAgain is how often the same is tried again when a change of it helped.
+	mostAgain = 2
 	// busyTime is how long a host that says 503, and not until when, is left alone.
 	busyTime = 30 * time.Second
 )
@@ -29,7 +31,9 @@ type host struct {
 	turn  chan struct{} // held by who uses the rest
 	spent []time.Time   // when requests were made, within the window
 	quiet time.Time     // nothing is asked before: the host wants less
-	known []known
+	// recovered is when it was asked last for its version after a failure.
+	recovered time.Time
+	known     []known
 }
 
 // known is a failure that was looked into.
@@ -44,28 +48,75 @@ type known struct {
 // already: then its answers are good for this one too. note says so.
 func (p *Prober) learn(ctx context.Context, first Seen) (sib *Siblings, note string) {
 	sib = &Siblings{}
-	h, _ := probe.Shared(p.net, "diagnosis:"+p.req.target.Addr, func() (*host, error) {
-		return &host{turn: make(chan struct{}, 1)}, nil
-	})
-	select {
-	case h.turn <- struct{}{}:
-		defer func() { <-h.turn }()
-	case <-ctx.Done():
+	p.past.failed.Store(true)
+	h := p.host(ctx)
+	if h == nil {
 		return sib, ""
 	}
+	defer h.release()
 	now, name := time.Now(), p.req.value("Host")
 	if k := h.find(first, name, now); k != nil {
-		return k.sibFor(first), k.note(first, now)
+		sib = k.sibFor(first)
+		sib.Age = now.Sub(k.at)
+		if p.past.good.Load() > k.at.UnixNano() && h.take(1, now) == 1 { // it was over: perhaps another version brought it back
+			sib.Health = nil
+			p.askAll(ctx, []question{p.healthy(sib)})
+			p.noteVersions(sib, time.Now())
+		}
+		return sib, k.note(first, now)
 	}
 	plan := p.plan(first, true, sib)
 	plan = plan[:h.take(min(len(plan), mostAtOnce), now)]
 	if len(plan) > 0 {
 		p.askAll(ctx, plan)
+		if sib.helped() { // or another of several servers answered
+			p.askAll(ctx, slices.Repeat([]question{{p.req, nil, &sib.Again}}, h.take(mostAgain, now)))
+		}
+		p.noteVersions(sib, time.Now())
 		h.known = append(h.known, known{now, name, first, *sib})
 	}
 	h.heed(first, sib, now)
 	return sib, ""
 }
+
+// host waits for the turn to ask p's host; nil if ctx ends before. The caller
+// releases it.
+func (p *Prober) host(ctx context.Context) *host {
+	h, _ := probe.Shared(p.net, "diagnosis:"+p.req.target.Addr, func() (*host, error) {
+		return &host{turn: make(chan struct{}, 1)}, nil
+	})
+	select {
+	case h.turn <- struct{}{}:
+		return h
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func (h *host) release() { <-h.turn }
+
+// recovery is the inquiry for the first good probe after a failure: it asks only
+// which version serves now, to have it when the next failure comes.
+func (p *Prober) recovery(ctx context.Context, _ bool) func([]probe.Outcome) probe.Diagnosis {
+	nothing := func([]probe.Outcome) probe.Diagnosis { return probe.Diagnosis{} }
+	h := p.host(ctx)
+	if h == nil {
+		return nothing
+	}
+	defer h.release()
+	now := time.Now()
+	if now.Sub(h.recovered) < recoveryPause || h.take(1, now) == 0 {
+		return nothing
+	}
+	h.recovered = now
+	sib := &Siblings{}
+	p.askAll(ctx, []question{p.healthy(sib)})
+	p.noteVersions(sib, time.Now())
+	return nothing
+}
+
+// recoveryPause is the least time between two such questions to a host.
+const recoveryPause = 30 * time.Second
 
 // take returns how many of n requests may be made now, and counts them.
 func (h *host) take(n int, now time.Time) int {

@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/tripline/tripline/checks/probe"
@@ -70,14 +71,21 @@ type Expect struct {
 
 // Prober probes one WebSocket. It is safe for several goroutines.
 type Prober struct {
-	net *probe.Network
-	req *Request
-	opt Options
+	net  *probe.Network
+	req  *Request
+	opt  Options
+	past *past
+}
+
+// past is what a Prober remembers of its probes.
+type past struct {
+	failed atomic.Bool  // a failure was looked into, and no good probe came since
+	good   atomic.Int64 // when the last good one was, in nanoseconds since 1970; 0: never
 }
 
 // New returns a Prober that opens a WebSocket with req and uses it as o says.
 func New(net *probe.Network, req *Request, o Options) *Prober {
-	return &Prober{net: net, req: req, opt: o}
+	return &Prober{net: net, req: req, opt: o, past: &past{}}
 }
 
 // Probe tries the target once. It obeys ctx.
@@ -147,6 +155,12 @@ func (p *Prober) good(x *exchange, latency time.Duration, evidence func() *probe
 	if p.opt.SlowerThan > 0 && latency > p.opt.SlowerThan {
 		o.Class, o.Stage = probe.Slow, probe.StageTime
 		o.Reason = fmt.Sprintf("%s: accepted after %s, slower_than is %v", what, brief(latency), p.opt.SlowerThan)
+	}
+	if o.Class == probe.OK {
+		p.past.good.Store(time.Now().UnixNano())
+		if p.past.failed.CompareAndSwap(true, false) {
+			o.Inquiry = p.recovery
+		}
 	}
 	if o.Class != probe.OK {
 		o.Inquiry = p.inquiry(x, o, func() []probe.Outcome { return nil })

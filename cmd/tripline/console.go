@@ -36,6 +36,9 @@ func (c *console) apply(entries []checks.Entry) {
 		if r.Reason != "" {
 			line += ": " + r.Reason
 		}
+		if cause := r.Facts[checks.FactCause]; cause != "" {
+			line += " [" + cause + "]"
+		}
 		fmt.Fprintln(c.w, line)
 	}
 }
