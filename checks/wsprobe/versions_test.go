@@ -24,13 +24,13 @@ func TestVersions(t *testing.T) {
 	}{
 		{"", 0, forbidden, nil, CauseCredentials, ""},
 		{"BBBB", time.Second, forbidden, ok("B"), CauseCredentials, ""},
-		{"BBBBA", 2 * time.Second, forbidden, ok("A"), CauseNewVersion, `reported version "B" until a second ago, and "A" since`},
-		{"AAABBBA", 2 * time.Second, forbidden, ok("A"), CauseNewVersion, `reported version "B" until a second ago, and "A" since`},
+		{"BBBBA", 2 * time.Second, forbidden, ok("A"), CauseNewVersion, `reported version "B" until 1s ago, and "A" since`},
+		{"AAABBBA", 2 * time.Second, forbidden, ok("A"), CauseNewVersion, `reported version "B" until 1s ago, and "A" since`},
 		{"AAABBBB", time.Second, forbidden, nil, CauseCredentials, ""}, // it was good with B
 		{"AAABBBB", 0, forbidden, nil, CauseNewVersion, `version "A" until 4s ago, and "B" since`},
 		{"BBBBAB", 2 * time.Second, forbidden, ok("B"), CauseMixedVersions, `reports by turns version "A" and "B"`},
 		{"AB", 0, forbidden, nil, CauseMixedVersions, `reports by turns version "A" and "B"`},
-		{"AAAA", 0, down, &Seen{Status: 502}, CauseOriginDown, `reported version "A" until a second ago`},
+		{"AAAA", 0, down, &Seen{Status: 502}, CauseOriginDown, `reported version "A" until 1s ago`},
 		{"AABA", 0, down, &Seen{Status: 502}, CauseOriginDown, "by turns"},
 	} {
 		var log versionLog
