@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -221,6 +222,12 @@ func TestDeadlines(t *testing.T) {
 		{"head that does not end", answer("HTTP/1.1 101 Switching Protocols\r\n"), ping, probe.HandshakeTimeout, "no complete response head"},
 		{"one byte at a time in the head", "ws://" + listen(t, func(conn *net.TCPConn) { readRequest(conn); drip(conn, "HTTP/1.1 404 Not Found\r\nX: "+long) }), ping, probe.HandshakeTimeout, "no complete response head"},
 		{"endless informational heads", "ws://" + listen(t, func(conn *net.TCPConn) { readRequest(conn); repeat(conn, "HTTP/1.1 103 Early Hints\r\n\r\n") }), ping, probe.NotHTTP, "larger than"},
+		{"2 MB of headers", "ws://" + listen(t, func(conn *net.TCPConn) {
+			readRequest(conn)
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n"+strings.Repeat("X: "+long+"\r\n", 500)+"\r\n")
+			_, _ = io.Copy(io.Discard, conn)
+		}), ping, probe.NotHTTP, "larger than"},
+		{"redirects for ever", answer("HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"), ping, probe.Redirected, "302 Found"},
 		{"body that does not end", answer("HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\nNot here"), ping, probe.NotFound, "body Not here"},
 		{"body without end", "ws://" + listen(t, func(conn *net.TCPConn) {
 			readRequest(conn)
@@ -363,6 +370,8 @@ func TestNoSecrets(t *testing.T) {
 
 // TestNothingLeaks: two thousand probes of every sort leave no descriptor and
 // no goroutine behind (goleak looks for those at the end).
+var leakProbes = flag.Int("leak-probes", 2000, "how many probes TestNothingLeaks makes")
+
 func TestNothingLeaks(t *testing.T) {
 	addrs := []string{
 		healthy(t, echo),
@@ -394,7 +403,7 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	round(100)
 	fds, routines := openFDs(t), runtime.NumGoroutine()
-	round(2000)
+	round(*leakProbes)
 	deadline := time.Now().Add(20 * time.Second)
 	for openFDs(t) > fds+20 || runtime.NumGoroutine() > routines+20 { // servers close a little later
 		if time.Now().After(deadline) {
