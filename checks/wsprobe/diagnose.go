@@ -254,7 +254,7 @@ func (d *diagnosis) differences() {
 	}
 	d.byVersion()
 	certain := likely + 8
-	if len(s.Again) >= mostAgain { // and none of them was accepted: then one of several servers is not the reason
+	if len(s.Again) > 1 { // and none of them was accepted: then one of several servers is not the reason
 		certain = proven
 	}
 	if s.Bypass.opened() {

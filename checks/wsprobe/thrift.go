@@ -19,8 +19,6 @@ const (
 	// mostAtOnce leaves some for the failure that follows: a deployment that
 	// goes wrong shows several in a row.
 	mostAtOnce = 5
-	// mostAgain is how often the same is tried again when a change of it helped.
-	mostAgain = 2
 	// busyTime is how long a host that says 503, and not until when, is left alone.
 	busyTime = 30 * time.Second
 )
@@ -70,7 +68,9 @@ func (p *Prober) learn(ctx context.Context, first Seen) (sib *Siblings, note str
 	if len(plan) > 0 {
 		p.askAll(ctx, plan)
 		if sib.helped() { // or another of several servers answered
-			p.askAll(ctx, slices.Repeat([]question{{p.req, nil, &sib.Again}}, h.take(mostAgain, now)))
+			again := question{p.req, nil, &sib.Again}
+			more := []question{again, again, {p.healthy(sib).request, nil, &sib.HealthAgain}}
+			p.askAll(ctx, more[:h.take(len(more), now)])
 		}
 		p.noteVersions(sib, time.Now())
 		h.known = append(h.known, known{now, name, first, *sib})
