@@ -107,15 +107,15 @@ func TestBigMessages(t *testing.T) {
 		}
 		return fmt.Sprintf("%d bytes", big)
 	}}
-	wantClass(t, try(t, 10*time.Second, addr, Options{MaxMessage: 32 << 20, Expect: []Expect{length}}), probe.OK, "")
-	wantClass(t, try(t, 10*time.Second, addr, Options{Expect: []Expect{length}}), probe.MessageTooBig,
+	wantClass(t, try(t, time.Minute, addr, Options{MaxMessage: 32 << 20, Expect: []Expect{length}}), probe.OK, "")
+	wantClass(t, try(t, time.Minute, addr, Options{Expect: []Expect{length}}), probe.MessageTooBig,
 		"message of at least 17825792 bytes, our limit max_message is 16777216")
 	// and out: the server's limit is lower
 	small := healthy(t, func(ctx context.Context, c *websocket.Conn) {
 		c.SetReadLimit(1024)
 		echo(ctx, c)
 	})
-	wantClass(t, try(t, 10*time.Second, small, Options{Send: []Message{{Data: []byte(strings.Repeat("x", big))}}, Expect: []Expect{contains("x")}}),
+	wantClass(t, try(t, time.Minute, small, Options{Send: []Message{{Data: []byte(strings.Repeat("x", big))}}, Expect: []Expect{contains("x")}}),
 		probe.MessageTooBig, "our message is over the server's limit")
 }
 
