@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tripline/tripline/checks"
 	"github.com/tripline/tripline/checks/probe"
 )
 
@@ -41,6 +42,11 @@ type Env struct {
 	// the arguments incident and author, and returns what to answer them. Nil
 	// means that nobody is heard.
 	Command func(ctx context.Context, name string, args map[string]string) (string, error)
+
+	// History returns the newest results and gaps of a check, oldest first: of
+	// results at least slot, status and latency, of gaps the first slot and the
+	// number. It may be called at any time. Nil means that no pictures are drawn.
+	History func(check string) []checks.Entry
 }
 
 // Settings is what a kind of notifier must do.

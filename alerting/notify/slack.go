@@ -16,6 +16,7 @@ import (
 	"github.com/slack-go/slack"
 
 	"github.com/tripline/tripline/alerting"
+	"github.com/tripline/tripline/alerting/notify/picture"
 	"github.com/tripline/tripline/checks/probe"
 )
 
@@ -42,6 +43,11 @@ type Slack struct {
 	// no port need be open. Interactivity must be on for the app, and no other
 	// Tripline may use the same one. Default none, and so no buttons.
 	AppToken string `yaml:"app_token,omitempty" json:"app_token,omitempty"`
+	// Picture puts a picture into the thread of an incident, below its first
+	// message: the last results of the check that is worst off, with their
+	// latencies and the limit. The bot needs the scope files:write too; without
+	// it that is said once in the log and there are no pictures. Default false.
+	Picture bool `yaml:"picture,omitempty" json:"picture,omitempty"`
 	// APIURL is where Slack's API is, if not at https://slack.com/api/.
 	APIURL string `yaml:"api_url,omitempty" json:"api_url,omitempty"`
 }
@@ -127,6 +133,11 @@ func (s *Slack) Notifier(env Env) Notifier {
 			ping: socketPing, pause: socketPause, presses: make(chan press, socketPresses),
 		}
 	}
+	if s.Picture && env.History != nil {
+		n.pictures = &slackPictures{
+			bot: n, history: env.History, draw: picture.PNG, log: env.Log, wanted: make(chan wantedPicture, pictureQueue),
+		}
+	}
 	if s.APIURL != "" {
 		options = append(options, slack.OptionAPIURL(strings.TrimSuffix(s.APIURL, "/")+"/"))
 	}
@@ -149,14 +160,21 @@ type slackBot struct {
 	channel string // as configured
 	mention string
 	log     *slog.Logger
-	socket  *slackSocket // nil without an app token
+
+	socket   *slackSocket   // nil without an app token
+	pictures *slackPictures // nil if there are to be none
 
 	mu sync.Mutex
 	id string // of the channel; "" until it is known
 }
 
-// Run hears of the buttons that people press, until ctx ends.
+// Run hears of the buttons that people press, and sends pictures, until ctx ends.
 func (s *slackBot) Run(ctx context.Context) error {
+	var drawing sync.WaitGroup
+	defer drawing.Wait()
+	if s.pictures != nil {
+		drawing.Go(func() { s.pictures.run(ctx) })
+	}
 	if s.socket == nil {
 		return nil
 	}
@@ -190,13 +208,13 @@ const (
 const patience = 5
 
 // Notify posts the message of an incident, or updates it and tells the change
-// in its thread. The ids of a receipt are the channel, the message's ts and the
-// severity that people were last told.
+// in its thread. The ids of a receipt are the channel, the message's ts, the
+// severity that people were last told and whether a picture was asked for.
 func (s *slackBot) Notify(ctx context.Context, m Message, told *Receipt) (Receipt, error) {
 	if told == nil {
 		told = &Receipt{}
 	}
-	at := slackPlace{channel: told.IDs["channel"], ts: told.IDs["ts"], severity: told.IDs["severity"]}
+	at := slackPlace{channel: told.IDs["channel"], ts: told.IDs["ts"], severity: told.IDs["severity"], picture: told.IDs["picture"]}
 	if at.ts == "" && told.Pending {
 		found, err := s.findRoot(ctx, m.Incident, at, told.Attempts)
 		if err != nil {
@@ -208,7 +226,7 @@ func (s *slackBot) Notify(ctx context.Context, m Message, told *Receipt) (Receip
 		at = found.slackPlace
 	}
 	if at.ts == "" {
-		return s.post(ctx, m)
+		return s.post(ctx, m, at.picture)
 	}
 	return s.change(ctx, m, at, told)
 }
@@ -217,18 +235,25 @@ func (s *slackBot) Notify(ctx context.Context, m Message, told *Receipt) (Receip
 type slackPlace struct {
 	channel, ts string
 	severity    string // last told
+	picture     string // slackAsked, or "" if there has been none
 }
 
 func (p slackPlace) receipt(i alerting.Incident) Receipt {
-	return Receipt{IDs: map[string]string{"channel": p.channel, "ts": p.ts, "severity": string(i.Severity)}}
+	ids := map[string]string{"channel": p.channel, "ts": p.ts, "severity": string(i.Severity)}
+	if p.picture != "" {
+		ids["picture"] = p.picture
+	}
+	return Receipt{IDs: ids}
 }
 
-// post posts the message of the incident.
-func (s *slackBot) post(ctx context.Context, m Message) (Receipt, error) {
+// post posts the message of the incident. mark is that of its picture.
+func (s *slackBot) post(ctx context.Context, m Message, mark string) (Receipt, error) {
 	at, err := s.send(ctx, s.channel, s.root(m), m.Incident, slackMeta(m.Incident, slackIsRoot))
 	if err != nil {
 		return Receipt{}, err
 	}
+	at.picture = mark
+	s.pictures.ask(m.Incident, &at)
 	return at.receipt(m.Incident), nil
 }
 
@@ -279,7 +304,7 @@ func (s *slackBot) again(ctx context.Context, m Message, old slackPlace, told *R
 			return found.receipt(m.Incident), nil
 		}
 	}
-	return s.post(ctx, m)
+	return s.post(ctx, m, old.picture)
 }
 
 // update brings the message of the incident up to date. editable is false if

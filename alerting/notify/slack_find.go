@@ -54,7 +54,11 @@ func (s *slackBot) findRoot(ctx context.Context, i alerting.Incident, old slackP
 				continue
 			}
 			if v, severity := slackOurs(m, i.ID, slackIsRoot); v > 0 {
-				return slackFound{slackPlace{channel, m.Timestamp, severity}, v}, nil
+				at := slackPlace{channel, m.Timestamp, severity, old.picture}
+				if s.pictures != nil {
+					at.picture = slackAsked // it may have been, and a second one is not wanted
+				}
+				return slackFound{at, v}, nil
 			}
 		}
 		params.Cursor = page.ResponseMetaData.NextCursor

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tripline/tripline/alerting"
 	"github.com/tripline/tripline/alerting/notify"
+	"github.com/tripline/tripline/checks"
 	"github.com/tripline/tripline/checks/probe"
 	"github.com/tripline/tripline/internal/config"
 	"github.com/tripline/tripline/internal/web"
@@ -23,6 +24,7 @@ type desks struct {
 	evidence func(ctx context.Context, check string) (*probe.Evidence, error)
 	link     func(alerting.Incident) string
 	command  func(ctx context.Context, name string, args map[string]string) (string, error)
+	history  func(check string) []checks.Entry
 	out      io.Writer
 	log      *slog.Logger
 
@@ -84,7 +86,9 @@ func (d *desks) replace(list []config.Notifier) {
 func (d *desks) start(n config.Notifier) {
 	ctx, cancel := context.WithCancel(d.ctx)
 	r := &runningDesk{config: n.Fingerprint, cancel: cancel, done: make(chan struct{}), desk: &notify.Desk{
-		Name: n.Name, Notifier: n.Settings.Notifier(notify.Env{Out: d.out, Zone: time.Local, Log: d.log, Command: d.command}),
+		Name: n.Name, Notifier: n.Settings.Notifier(notify.Env{
+			Out: d.out, Zone: time.Local, Log: d.log, Command: d.command, History: d.history,
+		}),
 		Store: d.store, Log: d.log, Evidence: d.evidence, Link: d.link, Limit: n.Limit,
 	}}
 	d.running[n.Name] = r

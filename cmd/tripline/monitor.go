@@ -146,13 +146,14 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 	if err := m.closers.replace(&config.Config{}, m.cfg); err != nil {
 		return err
 	}
+	m.page = web.NewState()
 	m.desks = &desks{
-		store: state{m.journal.State()}, evidence: evidenceStore{m.journal}.newest, link: m.link, command: m.command, out: p.stdout, log: m.slog,
+		store: state{m.journal.State()}, evidence: evidenceStore{m.journal}.newest, link: m.link, command: m.command,
+		history: m.page.History, out: p.stdout, log: m.slog,
 	}
 	m.console = newConsole(p.stdout)
 	m.health = &health{monitor: m}
 	m.heart = newHeart(m)
-	m.page = web.NewState()
 	m.firstSeq = m.log.Last() + 1
 	m.remember(ctx, m.cfg, replay.Era{After: m.log.Last(), At: time.Now().UTC(), Restart: true})
 	m.counters = m.newCounters()

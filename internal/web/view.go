@@ -122,6 +122,37 @@ func (s *State) points(t *track) []point {
 	return ps
 }
 
+// History returns the newest results and gaps of a check, oldest first, at the
+// place with the newest result; at most 60. Of results it has slot, status,
+// class and latency, of gaps the first slot and the number.
+func (s *State) History(check string) []checks.Entry {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var t *track
+	for _, at := range s.names[check] {
+		if other := s.tracks[at]; t == nil || other.last.Slot.After(t.last.Slot) {
+			t = other
+		}
+	}
+	if t == nil {
+		return nil
+	}
+	var list []checks.Entry
+	for _, p := range s.points(t) {
+		e := checks.Entry{V: checks.ResultVersion}
+		if p.Status == markGap.String() {
+			e.Gap = &checks.Gap{Check: check, Location: t.last.Location, From: p.Slot, To: p.Slot, Slots: int(p.Slots)}
+		} else {
+			e.Result = &checks.Result{
+				Check: check, Location: t.last.Location, Slot: p.Slot, Start: p.Slot,
+				Status: probe.Status(p.Status), Class: p.Class, Latency: time.Duration(p.LatencyMS * float64(time.Millisecond)),
+			}
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
 // bar is one run of equal cells in the picture of a history, as an SVG path.
 // The marks differ in height too, not in colour alone.
 type bar struct {

@@ -23,6 +23,9 @@ func (s *Server) read(r *http.Request, method string) (func(http.ResponseWriter)
 	if method == "webhook" {
 		return func(w http.ResponseWriter) { s.webhook(w, r.URL.Path, body) }, nil
 	}
+	if method == Upload {
+		return func(w http.ResponseWriter) { s.upload(w, r, body) }, nil
+	}
 	if method == "apps.connections.open" {
 		return func(w http.ResponseWriter) { s.openSocket(w, r) }, nil
 	}
@@ -54,10 +57,12 @@ func (s *Server) api(method string, form url.Values) (v map[string]any, code str
 			"token", "channel", "text", "blocks", "metadata", "thread_ts", "reply_broadcast",
 			"parse", "link_names", "unfurl_links", "unfurl_media",
 		},
-		"chat.update":           {"token", "channel", "ts", "text", "blocks", "metadata", "parse", "link_names", "unfurl_links", "unfurl_media"},
-		"chat.postEphemeral":    {"token", "channel", "user", "text", "parse", "link_names"},
-		"conversations.history": {"token", "channel", "limit", "cursor", "oldest", "latest", "inclusive", "include_all_metadata"},
-		"conversations.replies": {"token", "channel", "ts", "limit", "cursor", "oldest", "latest", "inclusive", "include_all_metadata"},
+		"chat.update":                  {"token", "channel", "ts", "text", "blocks", "metadata", "parse", "link_names", "unfurl_links", "unfurl_media"},
+		"files.getUploadURLExternal":   {"token", "filename", "length", "alt_txt"},
+		"files.completeUploadExternal": {"token", "files", "channel_id", "thread_ts"},
+		"chat.postEphemeral":           {"token", "channel", "user", "text", "parse", "link_names"},
+		"conversations.history":        {"token", "channel", "limit", "cursor", "oldest", "latest", "inclusive", "include_all_metadata"},
+		"conversations.replies":        {"token", "channel", "ts", "limit", "cursor", "oldest", "latest", "inclusive", "include_all_metadata"},
 	}[method]
 	if known == nil {
 		return nil, "unknown_method"
@@ -75,6 +80,10 @@ func (s *Server) api(method string, form url.Values) (v map[string]any, code str
 		return s.update(form)
 	case "chat.postEphemeral":
 		return s.postEphemeral(form)
+	case "files.getUploadURLExternal":
+		return s.uploadURL(form)
+	case "files.completeUploadExternal":
+		return s.completeUpload(form)
 	}
 	if s.unreadable != "" {
 		return nil, s.unreadable

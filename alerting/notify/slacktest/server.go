@@ -47,7 +47,7 @@ type Message struct {
 
 // Fault is one way to misbehave. The zero Fault answers with status 500.
 type Fault struct {
-	Method string // such as chat.update, or "webhook"; "" for every request
+	Method string // such as chat.update, "webhook" or Upload; "" for every request
 	Times  int    // for how many requests; 0 means until Heal
 
 	Delay  time.Duration // before anything else
@@ -80,6 +80,7 @@ type Server struct {
 	tickets    int
 	mute       bool
 	ephemerals []Ephemeral
+	files      []*File
 	changed    chan struct{} // closed and replaced with every change
 }
 
@@ -259,7 +260,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	method, isAPI := strings.CutPrefix(r.URL.Path, "/api/")
-	if !isAPI {
+	switch {
+	case isAPI:
+	case strings.HasPrefix(r.URL.Path, uploadPath):
+		method = Upload
+	default:
 		method = "webhook"
 	}
 	carryOut, err := s.read(r, method)
