@@ -358,6 +358,34 @@ func TestState(t *testing.T) {
 	})
 }
 
+func TestHistory(t *testing.T) {
+	now := time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC)
+	at := func(minutes int) time.Time { return now.Add(time.Duration(minutes) * time.Minute) }
+	s := NewState()
+	if list := s.History("a"); list != nil {
+		t.Errorf("history %v of a check that nothing is known of", list)
+	}
+	old := result("a", at(-9), probe.OK)
+	old.Result.Location = "elsewhere"
+	s.Apply(1, []checks.Entry{
+		old, result("a", at(0), probe.OK), result("b", at(0), probe.OK), result("a", at(1), probe.NotFound),
+		{Gap: &checks.Gap{Check: "a", Location: "local", From: at(2), To: at(4), Slots: 3}},
+		result("a", at(5), probe.Slow),
+	})
+	var got []string
+	for _, e := range s.History("a") {
+		if e.Gap != nil {
+			got = append(got, fmt.Sprint(e.Gap.From.Sub(now), " gap ", e.Gap.Slots))
+		} else {
+			got = append(got, fmt.Sprint(e.Result.Slot.Sub(now), " ", e.Result.Status, " ", e.Result.Class, " ", e.Result.Latency))
+		}
+	}
+	want := []string{"0s up ok 42ms", "1m0s down not_found 0s", "2m0s gap 3", "5m0s degraded slow 42ms"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("history (-want +got):\n%s", diff)
+	}
+}
+
 func TestBrief(t *testing.T) {
 	for _, tt := range []struct {
 		d    time.Duration

@@ -14,7 +14,7 @@ import (
 	"github.com/tripline/tripline/checks/probe"
 )
 
-var keep = flag.String("keep", "", "directory to keep the pictures in, to look at them") //nolint:gochecknoglobals // a flag
+var keep = flag.String("keep", "", "directory to keep the pictures in, to look at them")
 
 // story makes one entry for each letter: u(p), d(egraded), f(ailing), ?
 // (unknown), - (a missed slot), and a space for a slot of which nothing is known.

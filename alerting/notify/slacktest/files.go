@@ -3,6 +3,7 @@ package slacktest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -102,8 +103,8 @@ func onlyPart(contentType string, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := form.NextPart(); err != io.EOF { //nolint:errorlint // NextPart says that it does not wrap it
-		return nil, fmt.Errorf("a second part: %v", err)
+	if _, err := form.NextPart(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one part")
 	}
 	return content, nil
 }
