@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 	"text/tabwriter"
 	"time"
 
@@ -24,9 +26,15 @@ type backtestCmd struct {
 	JSON       bool           `name:"json" help:"One JSON object with every decision and every incident of both runs."`
 }
 
+// replayGC lets a replay leave more behind: it takes a third of the time then.
+const replayGC = 200
+
 // Run replays the log and prints what the rules decide, and what is different
 // from what they decided live.
 func (c backtestCmd) Run(ctx context.Context, p program) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(replayGC)
+	}
 	cfg, err := c.load(p)
 	if err != nil {
 		return err
