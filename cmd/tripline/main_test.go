@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,12 +29,21 @@ const beTripline = "TRIPLINE_TEST_MAIN"
 // limitFiles limits the descriptors of such a child process.
 const limitFiles = "TRIPLINE_TEST_NOFILE"
 
+// parallelTests is how many tests run at one time: they wait for most of theirs.
+const parallelTests = 6
+
 func TestMain(m *testing.M) {
 	if os.Getenv(beTripline) != "" {
 		if n, err := strconv.ParseUint(os.Getenv(limitFiles), 10, 64); err == nil {
 			_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: n})
 		}
 		main()
+	}
+	if strings.HasSuffix(os.Args[0], ".test") { // and not a command of a script
+		flag.Parse()
+		if p := flag.Lookup("test.parallel"); p.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) { // nobody chose it
+			_ = p.Value.Set(strconv.Itoa(parallelTests)) // a number, which it takes
+		}
 	}
 	testscript.Main(m, map[string]func(){"tripline": main})
 }
