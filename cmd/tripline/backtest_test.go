@@ -16,6 +16,7 @@ func backtestConfig(tg *target, listen, rules string) string {
 data: {dir: data}
 http: {listen: %q}
 defaults: {base_url: %q, every: 1s, timeout: 300ms, confirm: 0}
+incidents: {flapping: {reopens: 0}} # else the fourth stays open
 checks:
   - {name: api, route: {url: /health}}
   - {name: live, group: ws, websocket: {url: /ws}}
