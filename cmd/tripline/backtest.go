@@ -26,7 +26,8 @@ type backtestCmd struct {
 	JSON       bool           `name:"json" help:"One JSON object with every decision and every incident of both runs."`
 }
 
-// replayGC lets a replay leave more behind: it takes a third of the time then.
+// replayGC lets a replay leave more behind: with the monitor's own setting much
+// of its time goes into collecting (docs/performance.md).
 const replayGC = 200
 
 // Run replays the log and prints what the rules decide, and what is different
