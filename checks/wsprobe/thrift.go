@@ -67,16 +67,29 @@ func (p *Prober) learn(ctx context.Context, first Seen) (sib *Siblings, note str
 	plan = plan[:h.take(min(len(plan), mostAtOnce), now)]
 	if len(plan) > 0 {
 		p.askAll(ctx, plan)
-		if sib.helped() { // or another of several servers answered
-			again := question{p.req, nil, &sib.Again}
-			more := []question{again, again, {p.healthy(sib).request, nil, &sib.HealthAgain}}
-			p.askAll(ctx, more[:h.take(len(more), now)])
-		}
 		p.noteVersions(sib, time.Now())
+		if more := p.more(sib); len(more) > 0 {
+			p.askAll(ctx, more[:h.take(len(more), now)])
+			p.noteVersions(&Siblings{HealthAgain: sib.HealthAgain}, time.Now())
+		}
 		h.known = append(h.known, known{now, name, first, *sib})
 	}
 	h.heed(first, sib, now)
 	return sib, ""
+}
+
+// more lists what else to ask where the first answers may be those of two
+// servers that serve by turns.
+func (p *Prober) more(sib *Siblings) []question {
+	again := question{p.req, nil, &sib.Again}
+	healthyToo := question{p.healthy(sib).request, nil, &sib.HealthAgain}
+	switch {
+	case sib.helped(): // or another server answered
+		return []question{again, again, healthyToo}
+	case versionsOf(p.net, p.req.target.Addr).unsteady(time.Now()):
+		return []question{healthyToo, healthyToo}
+	}
+	return nil
 }
 
 // host waits for the turn to ask p's host; nil if ctx ends before. The caller

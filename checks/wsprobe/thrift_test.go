@@ -70,6 +70,42 @@ func TestThriftyTogether(t *testing.T) {
 	}
 }
 
+// TestThriftyByTurns: the first answer of another version may be that of a new
+// one or of one of two that serve by turns; two more requests tell.
+func TestThriftyByTurns(t *testing.T) {
+	for _, c := range []struct {
+		versions string // one letter for each answer of the health path, the last for the rest
+		cause    string
+	}{
+		{"AB", CauseMixedVersions},
+		{"A", CauseNewVersion},
+	} {
+		var asked atomic.Int32
+		addr := listen(t, func(conn *net.TCPConn) {
+			defer conn.Close()
+			req, err := http.ReadRequest(bufio.NewReader(conn))
+			if err != nil {
+				return
+			}
+			status, body := "403 Forbidden", ""
+			if req.URL.Path == "/health" {
+				n := min(int(asked.Add(1)), len(c.versions))
+				status, body = "200 OK", fmt.Sprintf(`{"version":"%c"}`, c.versions[n-1])
+			}
+			fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
+		})
+		n := testNetwork()
+		for i := range steady {
+			NoteVersion(n, addr, "B", time.Now().Add(time.Duration(i-steady)*time.Second))
+		}
+		o := newProber(t, n, "ws://"+addr+"/ws", probe.Connection{}, nil, nil, Options{}).Probe(t.Context())
+		d := o.Inquiry(t.Context(), true)(nil)
+		if len(d.Causes) == 0 || d.Causes[0].Name != c.cause || asked.Load() != 3 {
+			t.Errorf("%s: %v after %d questions about the version, want %s after 3", c.versions, names(d.Causes), asked.Load(), c.cause)
+		}
+	}
+}
+
 func TestTake(t *testing.T) {
 	var h host
 	t0 := time.Now()

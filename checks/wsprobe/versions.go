@@ -61,6 +61,15 @@ func (l *versionLog) reported(now time.Time) (list []Reported) {
 	return list
 }
 
+// unsteady tells whether the version has changed so lately that the one before
+// may serve still.
+func (l *versionLog) unsteady(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.spans)
+	return n > 1 && l.spans[n-1].times < steady && now.Sub(l.spans[n-1].first) <= recentChange
+}
+
 func versionsOf(net *probe.Network, addr string) *versionLog {
 	l, _ := probe.Shared(net, "versions:"+addr, func() (*versionLog, error) { return &versionLog{}, nil })
 	return l
