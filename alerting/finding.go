@@ -28,12 +28,16 @@ func (e *Engine) raise(w *watch, topic int32, slot int64) {
 
 // add makes a finding part of the open incident of key, or makes the incident.
 // If that has one of the same rule and kind already, it holds again: nobody is
-// told a second time within one incident.
+// told a second time within one incident, and of what was untold when it cleared
+// people are told now.
 func (e *Engine) add(key string, f Finding, slot int64) {
 	i := e.incident(key, slot)
 	t := e.touch(i)
 	if k := i.index(f.Rule, f.Kind); k >= 0 {
 		i.Findings[k].Cleared, i.Findings[k].ClearedBy = time.Time{}, ""
+		if i.Findings[k].Untold {
+			t.news = append(t.news, k)
+		}
 		return
 	}
 	i.Findings = append(i.Findings, f)

@@ -93,16 +93,21 @@ func (e *Engine) gathered() {
 }
 
 // gust tells whether people are to be told that a storm has grown, and when
-// that has to wait notes until when.
+// that has to wait notes until when: for a pause, and for something that fails
+// (incidents that flap are open for a while with nothing bad).
 func (e *Engine) gust(s *Incident) bool {
 	if !s.Findings[0].Untold {
 		return false
 	}
-	next := e.gusty + e.policy.StormWithin
-	if e.clock < next {
+	if next := e.gusty + e.policy.StormWithin; e.clock < next {
 		e.wakeAt(next)
+		return false
 	}
-	return e.clock >= next
+	for range e.culprits(s) {
+		return true
+	}
+	e.wakeAt(e.clock + e.policy.StormWithin)
+	return false
 }
 
 // figureStorm brings the finding of a storm up to date.

@@ -392,6 +392,12 @@ func TestTelling(t *testing.T) {
 	for seed := range uint64(*manyLogs) {
 		telling(t, newWorld(seed), seen)
 	}
+	for _, seed := range []uint64{
+		157, // a storm that grew was told of while all its parts flapped and none was bad
+		185, // what cleared in a maintenance window and came again after it was not told
+	} {
+		telling(t, newWorld(seed), seen)
+	}
 	for _, what := range []string{
 		"opened", "grew", "acknowledged", "reminded", "hushed", "released", "resolved", "quiet resolved", "storm", "flapping",
 		"silence", "maintenance", "is down", "waits", "part of",
