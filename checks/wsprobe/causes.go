@@ -54,7 +54,7 @@ func explain(name string) Cause {
 	case CauseCredentials:
 		return Cause{
 			Text: "the credential is missing, expired or not accepted",
-			Next: "try a credential that is known to be good: 101 means this is it; the same answer means the route",
+			Next: "try a credential that is known to be good: a WebSocket that opens and stays open proves it, the same answer speaks against it",
 			Fix:  "renew the token; check whether it belongs in a header or in the query",
 		}
 	case CauseOrigin:
@@ -244,6 +244,12 @@ func explainRest(name string) Cause {
 			Text: "bytes came that the WebSocket protocol forbids: a broken server, or a proxy that writes into the stream",
 			Next: "the frame header in the evidence; probe the origin past the proxy",
 			Fix:  "update the server's WebSocket library; keep the proxy out of upgraded connections",
+		}
+	case CausePingsIgnored:
+		return Cause{
+			Text: "nobody answers pings: the handler does not read from this WebSocket (many libraries answer only while it reads), or a proxy swallows them",
+			Next: "does a message get an answer (--send, --expect)? Probe the origin past the proxy",
+			Fix:  "keep a read pending in the handler; move what blocks it elsewhere",
 		}
 	case CauseProcessDied:
 		return Cause{

@@ -99,6 +99,7 @@ const (
 	CauseWrongService  = "wrong_service"
 	CauseHandshake     = "broken_handshake"
 	CauseViolation     = "protocol_violation"
+	CausePingsIgnored  = "pings_ignored"
 	CauseProcessDied   = "process_died"
 	CauseIdleCut       = "proxy_idle_timeout"
 	CauseMessageLimit  = "message_limit"

@@ -30,8 +30,12 @@ func (d *diagnosis) bySession() {
 	case probe.MessageTooBig:
 		d.add(proven, CauseMessageLimit, f.Reason)
 	case probe.NoPong:
+		if len(f.Texts) > 0 {
+			d.add(likely, CausePingsIgnored, "messages came: the process lives")
+			return
+		}
 		d.add(possible+1, CauseHungProcess, "the connection is open and nothing comes back")
-		d.add(possible, CauseViolation, "a server must answer pings (RFC 6455 §5.5.2); a proxy may swallow them")
+		d.add(possible, CausePingsIgnored, "a server must answer pings (RFC 6455 §5.5.2)")
 	case probe.NoReply:
 		d.add(possible+1, CauseAppSilent, "the handshake worked, and then the expected message did not come")
 		d.add(possible, CauseHungHandler)

@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,16 +49,24 @@ func TestProbe(t *testing.T) {
 	} {
 		addrs[name] = recorded(t, id)
 	}
-	cert := expired(t)
-	addrs["EXPIRED"] = listenTLS(t, cert)
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[1]})
+	addrs["SILENT"] = listen(t, func(conn net.Conn) { // an open WebSocket behind which nobody reads
+		if req, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			switching := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: \r\n\r\n"
+			recordedAnswer{Head: switching, Accept: "ok"}.write(conn, req.Header.Get("Sec-WebSocket-Key"))
+			_, _ = io.Copy(io.Discard, conn)
+		}
+	})
+	own := []net.IP{net.IPv4(127, 0, 0, 1)}
+	old, oldCA := certificate(t, own, time.Date(2023, 11, 18, 22, 37, 0, 0, time.UTC))
+	other, otherCA := certificate(t, nil, time.Now().AddDate(1, 0, 0))
+	addrs["EXPIRED"], addrs["OTHERNAME"] = listenTLS(t, old), listenTLS(t, other)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/probe", UpdateScripts: *updateProbe,
 		Setup: func(e *testscript.Env) error {
 			for name, addr := range addrs {
 				e.Setenv(name, addr)
 			}
-			return os.WriteFile(filepath.Join(e.WorkDir, "ca.pem"), ca, 0o600)
+			return os.WriteFile(filepath.Join(e.WorkDir, "ca.pem"), slices.Concat(oldCA, otherCA), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			// said NAME: what was printed, with what differs each time made equal, becomes the file NAME
@@ -74,6 +83,10 @@ func sameEachTime(s string) string {
 		{`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC`, "2026-11-21 03:12:45 UTC"},
 		{`(?m)^(\S* +\w+) +[\d.]+(µs|ms|s)  `, "$1\x00    1.2ms  "},
 		{`(?m)after [\d.]+(µs|ms|s)$`, "after 1.2ms"},
+		{`[\d.]+(µs|ms|s) after the\s+101,\s+while`, "600µs after the 101,\n  while"}, // however it was broken
+		{`\+[\d.]+(µs|ms) `, "+820µs "},
+		{`did not come in (1\.9|2\.0)\d*s`, "did not come in 2s"},
+		{`valid to \S+ \(\d+ days\)`, "valid to 2027-11-21 (364 days)"},
 		{`expired \d+[hd] ago`, "expired 26280h ago"},
 		{`127\.0\.0\.1:\d+`, "127.0.0.1:8000"},
 		{`Tripline/[^']+`, "Tripline/1.0"},
@@ -174,7 +187,7 @@ func (a recordedAnswer) write(w io.Writer, key string) {
 	head := a.Head
 	if a.Accept == "ok" {
 		sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-		head = regexp.MustCompile(`Sec-WebSocket-Accept: \S+`).ReplaceAllLiteralString(head, "Sec-WebSocket-Accept: "+base64.StdEncoding.EncodeToString(sum[:]))
+		head = regexp.MustCompile(`Sec-WebSocket-Accept: \S*`).ReplaceAllLiteralString(head, "Sec-WebSocket-Accept: "+base64.StdEncoding.EncodeToString(sum[:]))
 	}
 	_, _ = io.WriteString(w, head+a.Body)
 	for _, f := range a.Frames {
@@ -219,8 +232,9 @@ func listenTLS(t *testing.T, cert tls.Certificate) (addr string) {
 	})
 }
 
-// expired makes a certificate for 127.0.0.1 that has expired, and its authority's.
-func expired(t *testing.T) tls.Certificate {
+// certificate makes one of api.example.com and of addresses, and the PEM of its
+// authority's.
+func certificate(t *testing.T, addresses []net.IP, until time.Time) (cert tls.Certificate, authority []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -232,10 +246,10 @@ func expired(t *testing.T) tls.Certificate {
 		NotBefore: from, NotAfter: time.Now().AddDate(1, 0, 0), KeyUsage: x509.KeyUsageCertSign,
 	}
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "api.example.com"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: from, NotAfter: time.Date(2023, 11, 18, 22, 37, 0, 0, time.UTC),
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "api.example.com"}, DNSNames: []string{"api.example.com"},
+		IPAddresses: addresses, NotBefore: from, NotAfter: until,
 	}
-	cert := tls.Certificate{PrivateKey: key}
+	cert = tls.Certificate{PrivateKey: key}
 	for _, c := range []*x509.Certificate{leaf, ca} {
 		der, err := x509.CreateCertificate(rand.Reader, c, ca, &key.PublicKey, key)
 		if err != nil {
@@ -243,5 +257,5 @@ func expired(t *testing.T) tls.Certificate {
 		}
 		cert.Certificate = append(cert.Certificate, der)
 	}
-	return cert
+	return cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[1]})
 }
