@@ -207,7 +207,7 @@ func (e *Evidence) halve() {
 // left out. body says that the request has a body, which is left out too.
 func CurlLine(r *Redactor, t *Target, method string, fields []Field, body bool) string {
 	var b strings.Builder
-	b.WriteString("curl -sv --http1.1")
+	b.WriteString("curl -sSv --max-time 10 --http1.1")
 	switch {
 	case t.options.InsecureSkipVerify:
 		b.WriteString(" -k")

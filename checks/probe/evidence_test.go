@@ -93,7 +93,7 @@ func TestCurlLine(t *testing.T) {
 	n := testNetwork()
 	tg := target(t, n, "wss://x.test/ws?token=abcdef&a='b'", Connection{IP: "4", TLS: &TLSOptions{InsecureSkipVerify: true}, Proxy: "http://u:pw55@p.test:3128"})
 	got := CurlLine(n.Redactor(), tg, "POST", []Field{{"Host", "x.test"}, {"Authorization", "Bearer zzz"}, {"X-A", "it's"}}, true)
-	want := `curl -sv --http1.1 -k -x 'http://p.test:3128' -4 -X 'POST' -H 'Authorization: Bearer ***' -H 'X-A: it'\''s' --data-binary @BODY 'https://x.test/ws?token=***&a='\''b'\'''`
+	want := `curl -sSv --max-time 10 --http1.1 -k -x 'http://p.test:3128' -4 -X 'POST' -H 'Authorization: Bearer ***' -H 'X-A: it'\''s' --data-binary @BODY 'https://x.test/ws?token=***&a='\''b'\'''`
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -247,4 +247,12 @@ func short(d time.Duration) string {
 	return Duration(d).String()
 }
 
+// long is a time of perhaps years.
+func long(d time.Duration) string {
+	if d < 48*time.Hour {
+		return short(d)
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }

@@ -177,7 +177,7 @@ func (c *Conn) certClass(t *Target, err error) (Class, string) {
 		if now.Before(e.Cert.NotBefore) {
 			return TLSExpired, fmt.Sprintf("the certificate %s is valid only from %s", subject(e.Cert), day(e.Cert.NotBefore))
 		}
-		return TLSExpired, fmt.Sprintf("the certificate %s expired %s ago, on %s", subject(e.Cert), short(now.Sub(e.Cert.NotAfter)), day(e.Cert.NotAfter))
+		return TLSExpired, fmt.Sprintf("the certificate %s expired %s ago, on %s", subject(e.Cert), long(now.Sub(e.Cert.NotAfter)), day(e.Cert.NotAfter))
 	}
 	if e, ok := errors.AsType[x509.HostnameError](err); ok {
 		return TLSHostname, fmt.Sprintf("the certificate is for %s, want %s", certNames(e.Certificate, 5), t.serverName)

@@ -52,7 +52,7 @@ func TestTLSFailures(t *testing.T) {
 	}{
 		{"expired", web(cfg(func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Now().Add(-90*24*time.Hour), time.Now().Add(-72*time.Hour)
-		})), trust, TLSExpired, StageTLS, "the certificate leaf expired 3d ago, on 20"},
+		})), trust, TLSExpired, StageTLS, "the certificate leaf expired 3 days ago, on 20"},
 		{"not yet valid", web(cfg(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })), trust, TLSExpired, StageTLS, "valid only from"},
 		{"other name", web(cfg(func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, []string{"other.test", "*.other.test"} })), trust, TLSHostname, StageTLS, "is for other.test, *.other.test, want 127.0.0.1"},
 		{"no name", web(cfg(func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, nil })), trust, TLSHostname, StageTLS, "no name at all (CN leaf)"},

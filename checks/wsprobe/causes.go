@@ -6,25 +6,25 @@ func explain(name string) Cause {
 	case CauseStripped:
 		return Cause{
 			Text: "a proxy or load balancer in front drops the Upgrade and Connection headers, so the application sees a plain GET",
-			Next: "send the same upgrade past the proxy (tripline probe --bypass http://ORIGIN:PORT): 101 there proves it, the same answer means the server itself. The origin's access log shows a plain GET",
-			Fix:  "nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\". Apache: upgrade=websocket on ProxyPass. Load balancers: turn WebSocket support on",
+			Next: "send the same upgrade past the proxy (tripline probe URL --bypass http://BACKEND:PORT): 101 there proves it, the same answer means the server itself. uvicorn logs \"Unsupported upgrade request\" if the header came through",
+			Fix:  "nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\". Apache: upgrade=websocket on ProxyPass (2.4.47 and later)",
 		}
 	case CauseNoLibrary:
 		return Cause{
 			Text: "the server has no WebSocket library installed, so it treats the upgrade as a plain GET or refuses it",
-			Next: "look for \"No supported WebSocket library detected\" in the server's log; the same answer past the proxy proves that no proxy is to blame",
+			Next: "look for \"No supported WebSocket library detected\" in the server's log; the same answer past the proxy (tripline probe URL --bypass http://BACKEND:PORT) proves that no proxy is to blame",
 			Fix:  "install uvicorn[standard] or websockets in the image; start with --ws websockets, so that a missing library fails at boot",
 		}
 	case CauseNoWebSockets:
 		return Cause{
 			Text: "the server behind this address cannot do WebSockets: a WSGI worker, or an HTTP server without an upgrade handler",
 			Next: "look at how the process is started: worker class, upgrade listener",
-			Fix:  "gunicorn: -k uvicorn.workers.UvicornWorker; node: attach a WebSocket server to the http server's upgrade event",
+			Fix:  "gunicorn with an ASGI application: -k uvicorn_worker.UvicornWorker (before: uvicorn.workers.UvicornWorker); node: attach a WebSocket server to the http server's upgrade event",
 		}
 	case CauseRouteMissing:
 		return Cause{
 			Text: "the application has no WebSocket route at this path: wrong path or prefix, or a revision without it",
-			Next: "a path that is known to work on the same host gives 101; list the routes of the running revision",
+			Next: "probe a path that is known to work on this host: 101 there means that this path is wrong; list the routes of the running revision",
 			Fix:  "correct the path or mount the WebSocket router",
 		}
 	case CauseProxyRoute:
@@ -78,8 +78,8 @@ func explain(name string) Cause {
 	case CauseCatchAll:
 		return Cause{
 			Text: "a catch-all route (single-page application, default handler) answers everything, this path too",
-			Next: "the routes of the proxy and the framework, in their order: the first that takes this path is not the WebSocket's",
-			Fix:  "route the WebSocket path to the application before the fallback",
+			Next: "the proxy's configuration (nginx -T): does what takes this path pass it to the application (proxy_pass), or serve files (try_files)? Nothing in the application's log means the latter",
+			Fix:  "route the WebSocket path to the application before the fallback (nginx: a location of its own with proxy_pass)",
 		}
 	case CausePlainHandler:
 		return Cause{
@@ -145,9 +145,9 @@ func explainMore(name string) Cause {
 		}
 	case CauseAppException:
 		return Cause{
-			Text: "the application raised an exception in the handler or before it",
-			Next: "the stack trace is in the application's log at this time",
-			Fix:  "fix the bug",
+			Text: "the application raised an exception, or the worker that handled this died",
+			Next: "the application's log at this time: a stack trace, or the exit of a worker (memory, timeout); nginx logs \"upstream prematurely closed connection\" for the latter",
+			Fix:  "roll back, or fix the bug",
 		}
 	case CauseAppLogic:
 		return Cause{
@@ -182,18 +182,18 @@ func explainMore(name string) Cause {
 	case CauseHungProcess:
 		return Cause{
 			Text: "the process does not answer anything: stopped, deadlocked or starved",
-			Next: "a stack dump shows where it hangs; the load of the machine, whether it is starved",
-			Fix:  "restart it; keep the dump",
+			Next: "a stack dump shows where it hangs (py-spy dump, jstack; SIGQUIT ends a Go process with one); top, whether it is starved",
+			Fix:  "restart it, after the dump",
 		}
 	case CauseOriginDown:
 		return Cause{
 			Text: "the proxy cannot reach the application: down, crashed, or still starting",
-			Next: "the proxy's error log names the upstream and says why it could not be reached",
-			Fix:  "start the application; check the upstream's address and health checks",
+			Next: "the proxy's error log: \"connection refused\" is a stopped application or a wrong port, \"host not found\" or \"no live upstreams\" a name or a health check, \"no route to host\" the network",
+			Fix:  "start the application; correct the upstream's address (nginx keeps the old one of a container until a reload)",
 		}
 	case CauseH2Backend:
 		return Cause{
-			Text: "the proxy speaks HTTP/2 to an application that speaks HTTP/1.1",
+			Text: "the proxy speaks HTTP/2 to an application that speaks HTTP/1.1 (Cloud Run, Envoy)",
 			Next: "every path gives 502 although the application runs, and its access log shows nothing",
 			Fix:  "turn \"HTTP/2 end-to-end\" (h2c) to the backend off",
 		}
@@ -236,19 +236,19 @@ func explainRest(name string) Cause {
 	case CauseHandshake:
 		return Cause{
 			Text: "the 101 is wrong: a hand-made server, or a proxy that answers from a cache or rewrites headers",
-			Next: "probe the origin past the proxy",
+			Next: "probe the backend past the proxy (--bypass)",
 			Fix:  "never cache upgrades; let the proxy pass the handshake's headers",
 		}
 	case CauseViolation:
 		return Cause{
 			Text: "bytes came that the WebSocket protocol forbids: a broken server, or a proxy that writes into the stream",
-			Next: "the frame header in the evidence; probe the origin past the proxy",
+			Next: "the frame header in the evidence; probe the backend past the proxy (--bypass)",
 			Fix:  "update the server's WebSocket library; keep the proxy out of upgraded connections",
 		}
 	case CausePingsIgnored:
 		return Cause{
-			Text: "nobody answers pings: the handler does not read from this WebSocket (many libraries answer only while it reads), or a proxy swallows them",
-			Next: "does a message get an answer (--send, --expect)? Probe the origin past the proxy",
+			Text: "nobody answers pings (RFC 6455 §5.5.2 wants it): the handler does not read, and many libraries answer only while it reads; it blocks the event loop; or a proxy passes the 101 and nothing after it",
+			Next: "does a message get an answer (tripline probe URL --send TEXT --expect JQ)? Is it the same past the proxy (--bypass)? A stack dump shows a handler that blocks",
 			Fix:  "keep a read pending in the handler; move what blocks it elsewhere",
 		}
 	case CauseProcessDied:
@@ -277,15 +277,15 @@ func explainRest(name string) Cause {
 		}
 	case CauseCertExpired:
 		return Cause{
-			Text: "a certificate of the server is outside its validity: it was not renewed, or the new one was not loaded",
-			Next: "compare with the certificate on the server's disk; look at the clock if it is not valid yet",
-			Fix:  "renew it and reload the server; alert on certificate_days_left",
+			Text: "the server's certificate is outside its validity: it was not renewed, or the new one was not loaded",
+			Next: "compare with the certificate on the server's disk; is this machine's clock right?",
+			Fix:  "renew it and reload the server",
 		}
 	case CauseCertName:
 		return Cause{
-			Text: "the server shows a certificate for other names: a wrong virtual host, or the name was never added",
-			Next: "whose names are they? The default certificate means that the server does not know this name (SNI)",
-			Fix:  "add the name to the certificate, or correct the host name",
+			Text: "the server's certificate is for other names: the wrong host name was asked, another virtual host answered, or the name was never added",
+			Next: "whose names are they? Probe one of them; a default certificate means that the server does not know this name (SNI)",
+			Fix:  "correct the host name, or add it to the certificate",
 		}
 	case CauseCertUntrusted:
 		return Cause{

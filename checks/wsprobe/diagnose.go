@@ -14,6 +14,7 @@ import (
 // Seen is what one request came to: plain data, from which Diagnose concludes.
 // Of the request it holds only what conclusions need.
 type Seen struct {
+	Host       string   // name or address that was asked, without port
 	Path       string   // path and query as sent
 	Secure     bool     // wss
 	Offered    []string // subprotocols

@@ -90,7 +90,7 @@ func Explain(o probe.Outcome, t *probe.Target, r *probe.Redactor) probe.Inquiry 
 			return nil
 		}
 	}
-	first := Seen{Path: t.URL.Path, Secure: t.Secure, Class: o.Class, Stage: o.Stage, Reason: o.Reason, Took: o.Phases.FirstByte}
+	first := Seen{Host: t.URL.Hostname(), Path: t.URL.Path, Secure: t.Secure, Class: o.Class, Stage: o.Stage, Reason: o.Reason, Took: o.Phases.FirstByte}
 	return func(context.Context, bool) func([]probe.Outcome) probe.Diagnosis {
 		return func([]probe.Outcome) probe.Diagnosis {
 			return redacted(probe.Diagnosis{Causes: Diagnose(first, Siblings{})}, r)
@@ -119,7 +119,7 @@ func (s *Siblings) list(first *Seen) (list []probe.Question) {
 		if q.answer == nil {
 			continue
 		}
-		asked := probe.Question{What: q.what, Answer: q.answer.short(), Same: sameAnswer(first, q.answer) || q.answer.Status == 0 && first.Status == 0 && q.answer.Class == first.Class}
+		asked := probe.Question{What: q.what, Answer: q.answer.short(), Same: sameAnswer(first, q.answer) && alike(first, q.answer) || q.answer.Status == 0 && first.Status == 0 && q.answer.Class == first.Class}
 		if q.answer == s.Health && q.answer.Status != 0 && !asked.Same {
 			asked.Answer = strings.TrimSpace(asked.Answer + " " + clip(strings.Join(strings.Fields(q.answer.Body), " "), 80))
 		}
@@ -130,11 +130,15 @@ func (s *Siblings) list(first *Seen) (list []probe.Question) {
 	}
 	if n := len(s.Again); n > 0 {
 		asked := probe.Question{What: "the same again, " + times(n), Answer: tally(s.Again)}
-		asked.Same = asked.Answer == first.short() // good enough: the status
+		asked.Same = asked.Answer == first.short() && alike(first, &s.Again[0]) // good enough: the status
 		list = append(list, asked)
 	}
 	return list
 }
+
+// alike tells whether what first came to says as much of an answer with the same
+// status: what fails after the 101 is not in the answer.
+func alike(first, answer *Seen) bool { return !first.opened() || answer.Class == first.Class }
 
 // short is a status, or what came instead of one.
 func (s *Seen) short() string {

@@ -155,7 +155,7 @@ func (d *diagnosis) forbidden() {
 	credentials, route := possible+1, possible
 	why := "no credential was sent"
 	if f.Credential {
-		why = "a credential was sent and it may not be accepted"
+		why = "a credential was sent"
 	}
 	switch {
 	case s.Get.has(http.StatusOK, http.StatusMethodNotAllowed):

@@ -1,6 +1,7 @@
 package wsprobe
 
 import (
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -30,12 +31,7 @@ func (d *diagnosis) bySession() {
 	case probe.MessageTooBig:
 		d.add(proven, CauseMessageLimit, f.Reason)
 	case probe.NoPong:
-		if len(f.Texts) > 0 {
-			d.add(likely, CausePingsIgnored, "messages came: the process lives")
-			return
-		}
-		d.add(possible+1, CauseHungProcess, "the connection is open and nothing comes back")
-		d.add(possible, CausePingsIgnored, "a server must answer pings (RFC 6455 §5.5.2)")
+		d.noPong()
 	case probe.NoReply:
 		d.add(possible+1, CauseAppSilent, "the handshake worked, and then the expected message did not come")
 		d.add(possible, CauseHungHandler)
@@ -57,6 +53,27 @@ func (d *diagnosis) bySession() {
 		d.add(likely, CauseConnLimit, f.Reason)
 	default:
 		d.byNetwork()
+	}
+}
+
+// noPong: whether the process lives is told by what else it answers.
+func (d *diagnosis) noPong() {
+	again, n := opened(d.sib.Again), len(d.sib.Again)
+	switch {
+	case len(d.first.Texts) > 0:
+		d.add(likely, CausePingsIgnored, "messages came: the process lives")
+	case again > 0:
+		d.add(likely, CausePingsIgnored, "the same upgrade was accepted "+times(again)+" more: the process lives")
+		d.add(remote, CauseHungProcess)
+	case d.sib.Health.silent() || n > 0:
+		d.add(likely, CauseHungProcess, "other requests are not answered either")
+		d.add(possible, CausePingsIgnored)
+	case d.first.Idle > 0: // it was open for a while
+		d.add(possible+1, CauseHungProcess, "the connection is open and nothing comes back")
+		d.add(possible, CausePingsIgnored)
+	default:
+		d.add(possible+1, CausePingsIgnored, "the upgrade was answered a moment before")
+		d.add(possible, CauseHungProcess)
 	}
 }
 
@@ -112,6 +129,9 @@ func (d *diagnosis) byNetwork() {
 	case probe.TLSExpired:
 		d.add(proven, CauseCertExpired, f.Reason)
 	case probe.TLSHostname:
+		if net.ParseIP(f.Host) != nil {
+			d.add(proven, CauseCertName, "the URL has an address, and servers are not told of addresses (SNI is for names): use the name")
+		}
 		d.add(proven, CauseCertName, f.Reason)
 	case probe.TLSUntrusted:
 		d.add(proven, CauseCertUntrusted, f.Reason)

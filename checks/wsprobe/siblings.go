@@ -55,15 +55,16 @@ func (p *Prober) askAll(ctx context.Context, plan []question) {
 // could not help (names, connections, TLS, an open WebSocket) or is not welcome
 // (429). thrifty means that nobody asked for it.
 func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
-	switch first.Stage {
-	case probe.StageHandshake, probe.StageHTTP, probe.StageUpgrade:
-	default:
-		return nil
-	}
 	q := p.req
 	again := question{q, nil, &sib.Again}
 	get := question{plain(q.target, q.own), &sib.Get, nil}
 	healthy := p.healthy(sib)
+	switch {
+	case first.Class == probe.NoPong: // does the process live?
+		return []question{healthy, again}
+	case first.Stage != probe.StageHandshake && first.Stage != probe.StageHTTP && first.Stage != probe.StageUpgrade:
+		return nil
+	}
 	healthyToo := question{healthy.request, nil, &sib.HealthAgain}
 	switch first.Class {
 	case probe.RateLimited, probe.SchemeMismatch, probe.TLSClientCert:
@@ -194,7 +195,7 @@ func (p *Prober) ask(ctx context.Context, q *Request) Seen {
 // seen makes plain data of an exchange that ended with o.
 func (x *exchange) seen(q *Request, o probe.Outcome, r *probe.Redactor) Seen {
 	s := Seen{
-		Path: r.String(q.target.URL.RequestURI()), Secure: q.target.Secure, Offered: q.offered,
+		Host: q.target.URL.Hostname(), Path: r.String(q.target.URL.RequestURI()), Secure: q.target.Secure, Offered: q.offered,
 		Credential: q.credential(), Origin: q.has("Origin"),
 		Class: o.Class, Stage: o.Stage, Reason: o.Reason, Took: o.Phases.FirstByte,
 		Detail: x.detail, Code: x.code, Idle: x.idle,

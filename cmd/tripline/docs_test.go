@@ -1,8 +1,11 @@
 package main
 
 import (
+	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,13 +53,42 @@ func TestDocs(t *testing.T) {
 			t.Errorf("README.md lacks the line %q of the config error", line)
 		}
 	}
-	sample, _ := os.ReadFile("testdata/probe/no-library.txtar")
-	_, output, _ := strings.Cut(string(sample), "-- want.txt --\n")
-	output, _, _ = strings.Cut(output, "\n-- ")
-	for line := range strings.Lines(output) {
-		if line != "\n" && !strings.Contains(string(readme), "    "+line) {
-			t.Errorf("README.md lacks the line %q of the sample of tripline probe", line)
+	testSamples(t, string(readme))
+}
+
+// testSamples wants that the outputs of tripline probe in a document are those
+// that TestProbe sees, of six failures at least.
+func testSamples(t *testing.T, text string) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/probe/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var outputs []string
+	for _, name := range files {
+		src, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
 		}
+		_, output, _ := strings.Cut(string(src), "-- want.txt --\n")
+		outputs = append(outputs, strings.TrimSpace(output))
+	}
+	samples := regexp.MustCompile("(?s)\n```text\n(tripline probe .*?)\n```\n").FindAllStringSubmatch(text, -1)
+	classes := map[string]bool{}
+	for _, m := range samples {
+		title, _, _ := strings.Cut(m[1], "\n\n")
+		if !slices.Contains(outputs, m[1]) {
+			t.Errorf("README.md shows an output of tripline probe that no test has:\n%s", m[1])
+		}
+		_, class, _ := strings.Cut(m[1], "\nDOWN, class ")
+		class, _, ok := strings.Cut(class, ":")
+		if !ok {
+			t.Errorf("README.md: %q is no failure", title)
+		}
+		classes[class] = true
+	}
+	if len(classes) < 6 {
+		t.Errorf("README.md shows the classes %v, want 6 or more", slices.Sorted(maps.Keys(classes)))
 	}
 }
 

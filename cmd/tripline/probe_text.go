@@ -25,8 +25,8 @@ const (
 	probeMaxCauses = 3
 )
 
-// probeText tells what a probe came to: what happened stage by stage, the
-// verdict, the causes, and how to repeat it by hand.
+// probeText tells what a probe came to: the verdict and what to do next, what
+// happened stage by stage, the causes, and how to repeat it by hand.
 func probeText(r run) string {
 	e := r.evidence
 	if e == nil {
@@ -34,12 +34,11 @@ func probeText(r run) string {
 	}
 	s := &story{e: e, r: &r.result, failed: stageIndex(r.result)}
 	fmt.Fprintf(&s.b, "tripline probe %s   %s\n\n", e.URL, r.result.Start.Format("2006-01-02 15:04:05 MST"))
-	s.stages()
 	s.verdict()
+	s.b.WriteByte('\n')
+	s.stages()
 	s.causes()
-	if e.Curl != "" {
-		fmt.Fprintf(&s.b, "\nBy hand: %s\n", e.Curl)
-	}
+	s.byHand()
 	return s.b.String()
 }
 
@@ -177,8 +176,6 @@ func tlsLines(t *probe.TLSFacts, now time.Time) []string {
 	}
 	if t.ALPN != "" {
 		session = append(session, "ALPN "+t.ALPN)
-	} else if t.Version != "" {
-		session = append(session, "no ALPN")
 	}
 	if len(session) > 0 {
 		lines = append(lines, strings.Join(session, ", "))

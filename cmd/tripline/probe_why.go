@@ -13,8 +13,8 @@ func (s *story) reason() string {
 	return strings.TrimPrefix(text, s.e.URL+": ")
 }
 
+// verdict says what is wrong and what to do about it first.
 func (s *story) verdict() {
-	s.b.WriteByte('\n')
 	head := strings.ToUpper(string(s.r.Status))
 	if s.r.Status == probe.Up {
 		what := "answered"
@@ -25,34 +25,48 @@ func (s *story) verdict() {
 	} else {
 		s.b.WriteString(wrap(fmt.Sprintf("%s, class %s: ", head, s.r.Class), "  ", s.reason()))
 	}
+	if list := s.e.Causes; len(list) > 0 {
+		if list[0].Certainty != probe.Possible {
+			s.b.WriteString(wrap(fmt.Sprintf("%s: ", list[0].Certainty), "  ", list[0].Text))
+		}
+		s.b.WriteString(wrap("next: ", "  ", list[0].Next))
+		if alone(list) {
+			s.b.WriteString(wrap("fix:  ", "  ", list[0].Fix))
+		}
+	}
 	if days, ok := s.r.Measures[probe.MeasureCertDays]; ok && days < 14 && s.r.Status != probe.Down {
 		fmt.Fprintf(&s.b, "The certificate ends in %.0f days.\n", days)
 	}
 }
 
-// causes writes why it failed: the likely causes in full, the others by name.
+// causes writes why it failed: the likely causes in full, but what stands in the
+// verdict, and the others by name.
 func (s *story) causes() {
 	list := s.e.Causes
 	s.asked()
 	if len(list) == 0 {
 		return
 	}
-	full := 1
-	for full < min(len(list), probeMaxCauses) && list[0].Certainty != probe.Proven && list[full].Certainty != probe.Unlikely {
-		full++
-	}
-	s.b.WriteString("\n" + whyTitle(list[:full]) + "\n")
 	said := map[string]bool{s.r.Reason: true}
-	for i, c := range list[:full] {
-		s.b.WriteString(wrap(fmt.Sprintf("%d. %s: ", i+1, c.Certainty), "   ", c.Text))
+	seen := func(c probe.Cause, first, rest string) {
 		for _, line := range c.Evidence {
 			if !said[line] {
 				said[line] = true
-				s.b.WriteString(wrap("   seen  ", "         ", line))
+				s.b.WriteString(wrap(first, rest, line))
 			}
 		}
-		s.b.WriteString(wrap("   test  ", "         ", c.Next))
-		s.b.WriteString(wrap("   fix   ", "         ", c.Fix))
+	}
+	full := inFull(list)
+	if alone(list) {
+		seen(list[0], "\nWhy: ", "  ")
+	} else {
+		s.b.WriteString("\n" + whyTitle(list[:full]) + "\n")
+		for i, c := range list[:full] {
+			s.b.WriteString(wrap(fmt.Sprintf("%d. %s: ", i+1, c.Certainty), "   ", c.Text))
+			seen(c, "   seen  ", "         ")
+			s.b.WriteString(wrap("   test  ", "         ", c.Next))
+			s.b.WriteString(wrap("   fix   ", "         ", c.Fix))
+		}
 	}
 	if len(list) > full {
 		var names []string
@@ -61,6 +75,20 @@ func (s *story) causes() {
 		}
 		s.b.WriteString(wrap("Less likely: ", "   ", strings.Join(names, ", ")))
 	}
+}
+
+// inFull is how many of the causes are worth more than their name.
+func inFull(list []probe.Cause) int {
+	n := 1
+	for n < min(len(list), probeMaxCauses) && list[0].Certainty != probe.Proven && list[n].Certainty != probe.Unlikely {
+		n++
+	}
+	return n
+}
+
+// alone tells whether the first cause is as good as certain.
+func alone(list []probe.Cause) bool {
+	return inFull(list) == 1 && list[0].Certainty != probe.Possible
 }
 
 // whyTitle says how far the causes can be told apart.
@@ -75,9 +103,28 @@ func whyTitle(list []probe.Cause) string {
 	case alike == 1 || list[0].Certainty != probe.Possible:
 		return "Why, the likeliest first:"
 	case alike == 2:
-		return "Why (from outside 1 and 2 look the same; the tests tell them apart):"
+		return "Why (this probe cannot tell 1 and 2 apart; the tests can):"
 	}
-	return fmt.Sprintf("Why (from outside 1 to %d look the same; the tests tell them apart):", alike)
+	return fmt.Sprintf("Why (this probe cannot tell 1 to %d apart; the tests can):", alike)
+}
+
+// byHand says how to repeat the request with curl.
+func (s *story) byHand() {
+	if s.e.Curl == "" {
+		return
+	}
+	var notes []string
+	if s.failed == atSession {
+		notes = append(notes, "the handshake only: want 101")
+	}
+	if strings.Contains(s.e.Curl, "***") {
+		notes = append(notes, "put the secrets in the place of ***")
+	}
+	note := ""
+	if len(notes) > 0 {
+		note = " (" + strings.Join(notes, "; ") + ")"
+	}
+	fmt.Fprintf(&s.b, "\nBy hand%s: %s\n", note, s.e.Curl)
 }
 
 // asked says what else was asked, that with the same answer first.
@@ -92,6 +139,9 @@ func (s *story) asked() {
 		default:
 			other = append(other, q.What+": "+q.Answer)
 		}
+	}
+	if len(same)+len(other) > 0 {
+		s.b.WriteByte('\n')
 	}
 	if len(same) > 0 {
 		s.b.WriteString(wrap("The same answer to: ", "  ", strings.Join(same, "; ")+"."))
