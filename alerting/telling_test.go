@@ -304,6 +304,7 @@ func (v *witness) judge(c Change) {
 		return
 	}
 	told := v.told[i.ID]
+	first := told == nil && i.Group != stormKey
 	if told == nil {
 		if c.Event == Resolved {
 			v.fail("%s: people are told of the end of what they never heard of", i.ID)
@@ -330,14 +331,14 @@ func (v *witness) judge(c Change) {
 		v.fail("%s: %s says nothing new: %s", i.ID, c.Event, i.Changed)
 	}
 	if c.Event != Resolved && c.Event != Acknowledged {
-		v.cause(c)
+		v.cause(c, first)
 	}
 }
 
-// cause wants a check that fails and that nothing excuses.
-func (v *witness) cause(c Change) {
+// cause wants a check that fails and that nothing excuses; what it needs excuses
+// it only before people hear of it first.
+func (v *witness) cause(c Change, first bool) {
 	i := c.Incident
-	first := v.newest[i.ID].ToldAt.Equal(at(v.now.UnixMilli())) && i.Group != stormKey
 	for _, name := range holding(i) {
 		s := v.subject(name)
 		list := v.results[name]
