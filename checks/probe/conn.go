@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -28,6 +29,7 @@ type Conn struct {
 
 	tried    []tried
 	triedBuf [2]tried
+	found    []netip.Addr // if there are several
 	other    *otherFamily
 	broken   string
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -26,6 +27,20 @@ func (c *Conn) Describe(e *Evidence) {
 	if e.Head == "" {
 		e.Head = c.n.redact.Head(c.record, maxEvidenceHead)
 	}
+}
+
+// Found returns the addresses of the target's name if there are several, and the
+// connection was not made through a proxy. They are not to be changed.
+func (c *Conn) Found() []netip.Addr { return c.found }
+
+// IP returns the address that the connection is to.
+func (c *Conn) IP() netip.Addr {
+	for _, a := range c.tried {
+		if a.err == nil {
+			return a.ip
+		}
+	}
+	return netip.Addr{}
 }
 
 // Addresses returns every address that was tried. Before Close it waits for the

@@ -175,6 +175,9 @@ func (c *Conn) reach(ctx context.Context, t *Target) *Failure {
 	if f != nil {
 		return f
 	}
+	if t == c.t && len(addrs) > 1 {
+		c.found = addrs
+	}
 	raw, f := c.connect(ctx, t, addrs)
 	if f != nil {
 		return f

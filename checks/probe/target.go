@@ -202,6 +202,14 @@ func (t *Target) Ungated() *Target {
 	return &u
 }
 
+// At returns t at one of its addresses, which is not looked up then: to ask each
+// server behind a name. The request and the name that TLS verifies stay.
+func (t *Target) At(ip netip.Addr) *Target {
+	u := *t
+	u.literal, u.family, u.Addr = ip, "both", net.JoinHostPort(ip.String(), t.port)
+	return &u
+}
+
 // SameOrigin says whether credentials for t may be sent to other: scheme, host
 // and port are equal.
 func (t *Target) SameOrigin(other *Target) bool {

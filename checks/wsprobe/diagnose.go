@@ -15,6 +15,7 @@ import (
 // Of the request it holds only what conclusions need.
 type Seen struct {
 	Host       string   // name or address that was asked, without port
+	At         string   // the address, if the host has several
 	Path       string   // path and query as sent
 	Secure     bool     // wss
 	Offered    []string // subprotocols
@@ -207,7 +208,7 @@ func (d *diagnosis) flapping() {
 	again := slices.Concat(d.sib.Again, d.sib.Beside)
 	n, good := len(again), opened(again)
 	if good > 0 && !d.first.opened() {
-		accepted := "the same upgrade was accepted in " + countText(good, n) + " other tries"
+		accepted := "the same upgrade was accepted in " + countText(good, n) + " other tries" + d.byAddress(again)
 		switch d.first.Class {
 		case probe.NotFound, probe.Forbidden, probe.Auth, probe.UpgradeIgnored, probe.UpgradeRefused, probe.Redirected:
 			d.add(proven, CauseMixedVersions, accepted, d.version())
@@ -223,6 +224,28 @@ func (d *diagnosis) flapping() {
 			return
 		}
 	}
+}
+
+// byAddress says which addresses accept the upgrade and which do not, if that is
+// what the difference is.
+func (d *diagnosis) byAddress(again []Seen) string {
+	var good, bad []string
+	for _, s := range append([]Seen{d.first}, again...) {
+		list := &bad
+		if s.opened() {
+			list = &good
+		}
+		if s.At == "" {
+			return ""
+		}
+		if !slices.Contains(*list, s.At) {
+			*list = append(*list, s.At)
+		}
+	}
+	if slices.ContainsFunc(good, func(at string) bool { return slices.Contains(bad, at) }) {
+		return ""
+	}
+	return ": on " + strings.Join(good, ", ") + ", and never on " + strings.Join(bad, ", ")
 }
 
 // full looks for a server that takes some connections and turns others away.

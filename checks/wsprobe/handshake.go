@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"io"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type Request struct {
 	head      []byte // with a placeholder for the key
 	keyAt     int
 	noUpgrade bool   // a plain GET: for siblings
+	pinned    bool   // to one of several addresses
 	secret    string // name of the header field or query parameter that holds a credential; "": only telling names do
 }
 
@@ -56,6 +58,13 @@ func (q *Request) WithMethod(method string) *Request {
 // with returns the handshake with another target, header fields and subprotocols.
 func (q *Request) with(target *probe.Target, fields []probe.Field, subprotocols []string) *Request {
 	return compile(q.method, target, fields, subprotocols, "13").Secret(q.secret)
+}
+
+// at returns the handshake with one of the target's addresses.
+func (q *Request) at(ip netip.Addr) *Request {
+	r := *q
+	r.target, r.pinned = q.target.At(ip), true
+	return &r
 }
 
 func compile(method string, target *probe.Target, fields []probe.Field, subprotocols []string, version string) *Request {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,12 +18,16 @@ func (p *Prober) inquiry(x *exchange, o probe.Outcome, beside func() []probe.Out
 	return func(ctx context.Context, thrifty bool) func([]probe.Outcome) probe.Diagnosis {
 		first := x.seen(p.req, o, p.net.Redactor())
 		sib, note := &Siblings{}, ""
+		var found []netip.Addr
+		if x.conn != nil {
+			found = x.conn.Found()
+		}
 		switch end, limited := ctx.Deadline(); {
 		case first.Class.Status() == probe.Unknown, limited && time.Until(end) < leastTime:
 		case thrifty:
-			sib, note = p.learn(ctx, first)
+			sib, note = p.learn(ctx, first, found)
 		default:
-			p.askAll(ctx, p.plan(first, false, sib))
+			p.askAll(ctx, p.plan(first, false, found, sib))
 			p.noteVersions(sib, time.Now())
 		}
 		sib.Beside = asSeen(beside(), &first)
@@ -130,7 +136,9 @@ func (s *Siblings) list(first *Seen) (list []probe.Question) {
 	}
 	if n := len(s.Again); n > 0 {
 		asked := probe.Question{What: "the same again, " + times(n), Answer: tally(s.Again)}
-		asked.Same = asked.Answer == first.short() && alike(first, &s.Again[0]) // good enough: the status
+		asked.Same = !slices.ContainsFunc(s.Again, func(a Seen) bool { // good enough: the status
+			return a.short() != first.short() || !alike(first, &a)
+		})
 		list = append(list, asked)
 	}
 	return list
@@ -167,6 +175,9 @@ func tally(list []Seen) string {
 	n := map[string]int{}
 	for i := range list {
 		a := list[i].short()
+		if at := list[i].At; at != "" {
+			a += " (" + at + ")"
+		}
 		if n[a] == 0 {
 			order = append(order, a)
 		}

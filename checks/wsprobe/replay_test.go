@@ -232,7 +232,12 @@ func readClientFrame(br *bufio.Reader) (op byte, payload []byte, err error) {
 // listen serves every connection with serve until the test ends.
 func listen(t testing.TB, serve func(*net.TCPConn)) (addr string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	return listenOn(t, "127.0.0.1:0", serve)
+}
+
+func listenOn(t testing.TB, address string, serve func(*net.TCPConn)) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -54,14 +55,14 @@ func (p *Prober) askAll(ctx context.Context, plan []question) {
 // plan lists what to ask, the most telling first. It is empty where the answer
 // could not help (names, connections, TLS, an open WebSocket) or is not welcome
 // (429). thrifty means that nobody asked for it.
-func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
+func (p *Prober) plan(first Seen, thrifty bool, found []netip.Addr, sib *Siblings) []question {
 	q := p.req
-	again := question{q, nil, &sib.Again}
+	again := p.repeats(5, first, found, sib)
 	get := question{plain(q.target, q.own), &sib.Get, nil}
 	healthy := p.healthy(sib)
 	switch {
 	case first.Class == probe.NoPong: // does the process live?
-		return []question{healthy, again}
+		return []question{healthy, again[0]}
 	case first.Stage != probe.StageHandshake && first.Stage != probe.StageHTTP && first.Stage != probe.StageUpgrade:
 		return nil
 	}
@@ -71,7 +72,7 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 		return nil
 	case probe.Unavailable, probe.BadGateway, probe.GatewayTimeout: // more load does not help it
 		if !thrifty {
-			return []question{healthy, get, again, again}
+			return []question{healthy, get, again[0], again[1]}
 		}
 		if first.Header.Get("Retry-After") != "" {
 			return nil
@@ -100,7 +101,7 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 	version()
 	plan = append(plan, healthy)
 	if !thrifty { // else the re-probes of a failed run do that
-		plan = append(plan, again, again)
+		plan = append(plan, again[:2]...)
 	}
 	add(&sib.Slash, q.with(p.at(toggleSlash(u.Path), u.RawQuery), q.own, q.offered))
 	origin()
@@ -115,9 +116,24 @@ func (p *Prober) plan(first Seen, thrifty bool, sib *Siblings) []question {
 	}
 	add(&sib.GetRandom, plain(nowhere, q.own))
 	if !thrifty {
-		plan = append(plan, again, again, again, healthyToo, healthyToo)
+		plan = append(append(plan, again[2:]...), healthyToo, healthyToo)
 	}
 	return plan
+}
+
+// repeats are n times the same upgrade; where the host has several addresses, on
+// one after the other, that of the first attempt last.
+func (p *Prober) repeats(n int, first Seen, found []netip.Addr, sib *Siblings) []question {
+	own := slices.IndexFunc(found, func(ip netip.Addr) bool { return ip.String() == first.At })
+	list := make([]question, n)
+	for i := range list {
+		q := p.req
+		if len(found) > 1 {
+			q = q.at(found[(own+1+i)%len(found)])
+		}
+		list[i] = question{q, nil, &sib.Again}
+	}
+	return list
 }
 
 // ownOrigin is the Origin of pages of the target itself.
@@ -199,6 +215,9 @@ func (x *exchange) seen(q *Request, o probe.Outcome, r *probe.Redactor) Seen {
 		Credential: q.credential(), Origin: q.has("Origin"),
 		Class: o.Class, Stage: o.Stage, Reason: o.Reason, Took: o.Phases.FirstByte,
 		Detail: x.detail, Code: x.code, Idle: x.idle,
+	}
+	if x.conn != nil && (q.pinned || len(x.conn.Found()) > 1) {
+		s.At = x.conn.IP().String()
 	}
 	if x.resp != nil {
 		s.Status, s.Header = x.resp.StatusCode, make(http.Header, len(x.resp.Header))

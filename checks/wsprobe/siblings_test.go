@@ -97,7 +97,7 @@ func TestInvestigate(t *testing.T) {
 			ctx, cancel = context.WithTimeout(context.Background(), timeout)
 			defer cancel()
 			var sib Siblings
-			p.askAll(ctx, p.plan(first, false, &sib))
+			p.askAll(ctx, p.plan(first, false, nil, &sib))
 			causes := Diagnose(first, sib)
 			pure := Diagnose(c.seen(t))
 			if diff := cmp.Diff(names(pure), names(causes)); diff != "" {
@@ -125,7 +125,7 @@ func TestPlanIsPolite(t *testing.T) {
 	p := newProber(t, testNetwork(), "ws://127.0.0.1:1/a/b/ws?token=x&a=1", probe.Connection{}, nil, []string{"v1.chat"}, Options{})
 	plan := func(status int, h http.Header, thrifty bool) []question {
 		var sib Siblings
-		return p.plan(Seen{Stage: probe.StageHTTP, Class: classStatus(status), Status: status, Header: h}, thrifty, &sib)
+		return p.plan(Seen{Stage: probe.StageHTTP, Class: classStatus(status), Status: status, Header: h}, thrifty, nil, &sib)
 	}
 	for _, c := range []struct {
 		status  int
@@ -146,7 +146,7 @@ func TestPlanIsPolite(t *testing.T) {
 		}
 	}
 	var sib Siblings
-	if got := p.plan(Seen{Stage: probe.StageDNS}, false, &sib); len(got) > 0 {
+	if got := p.plan(Seen{Stage: probe.StageDNS}, false, nil, &sib); len(got) > 0 {
 		t.Errorf("would ask where nobody can answer: %d requests", len(got))
 	}
 	if got := p.withoutCredential().target.URL.String(); got != "ws://127.0.0.1:1/a/b/ws?a=1" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ type known struct {
 
 // learn asks within the limits, unless a failure like first was looked into
 // already: then its answers are good for this one too. note says so.
-func (p *Prober) learn(ctx context.Context, first Seen) (sib *Siblings, note string) {
+func (p *Prober) learn(ctx context.Context, first Seen, found []netip.Addr) (sib *Siblings, note string) {
 	sib = &Siblings{}
 	p.past.failed.Store(true)
 	h := p.host(ctx)
@@ -63,12 +64,12 @@ func (p *Prober) learn(ctx context.Context, first Seen) (sib *Siblings, note str
 		}
 		return sib, k.note(first, now)
 	}
-	plan := p.plan(first, true, sib)
+	plan := p.plan(first, true, found, sib)
 	plan = plan[:h.take(min(len(plan), mostAtOnce), now)]
 	if len(plan) > 0 {
 		p.askAll(ctx, plan)
 		p.noteVersions(sib, time.Now())
-		if more := p.more(sib); len(more) > 0 {
+		if more := p.more(first, found, sib); len(more) > 0 {
 			p.askAll(ctx, more[:h.take(len(more), now)])
 			p.noteVersions(&Siblings{HealthAgain: sib.HealthAgain}, time.Now())
 		}
@@ -80,14 +81,16 @@ func (p *Prober) learn(ctx context.Context, first Seen) (sib *Siblings, note str
 
 // more lists what else to ask where the first answers may be those of two
 // servers that serve by turns.
-func (p *Prober) more(sib *Siblings) []question {
-	again := question{p.req, nil, &sib.Again}
+func (p *Prober) more(first Seen, found []netip.Addr, sib *Siblings) []question {
+	again := p.repeats(2, first, found, sib)
 	healthyToo := question{p.healthy(sib).request, nil, &sib.HealthAgain}
 	switch {
 	case sib.helped(): // or another server answered
-		return []question{again, again, healthyToo}
+		return append(again, healthyToo)
 	case versionsOf(p.net, p.req.target.Addr).unsteady(time.Now()):
 		return []question{healthyToo, healthyToo}
+	case len(found) > 1:
+		return again
 	}
 	return nil
 }
