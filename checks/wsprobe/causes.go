@@ -6,7 +6,7 @@ func explain(name string) Cause {
 	case CauseStripped:
 		return Cause{
 			Text: "a proxy or load balancer in front drops the Upgrade and Connection headers, so the application sees a plain GET",
-			Next: "send the same upgrade past the proxy (tripline probe URL --bypass http://BACKEND:PORT): 101 there proves it, the same answer means the server itself. uvicorn logs \"Unsupported upgrade request\" if the header came through",
+			Next: "send the same upgrade past the proxy (tripline probe URL --bypass http://BACKEND:PORT): 101 there means that it is lost in front of the application (headers dropped, or the path routed elsewhere), the same answer means the server itself. uvicorn without a WebSocket library logs \"Unsupported upgrade request\" if the headers came through; its silence proves nothing",
 			Fix:  "nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\". Apache: upgrade=websocket on ProxyPass (2.4.47 and later)",
 		}
 	case CauseNoLibrary:
@@ -17,9 +17,9 @@ func explain(name string) Cause {
 		}
 	case CauseNoWebSockets:
 		return Cause{
-			Text: "the server behind this address cannot do WebSockets: a WSGI worker, or an HTTP server without an upgrade handler",
-			Next: "look at how the process is started: worker class, upgrade listener",
-			Fix:  "gunicorn with an ASGI application: -k uvicorn_worker.UvicornWorker (before: uvicorn.workers.UvicornWorker); node: attach a WebSocket server to the http server's upgrade event",
+			Text: "the server behind this address cannot do WebSockets: they are off (uvicorn --ws none, --interface wsgi), a WSGI worker, or an HTTP server without an upgrade handler",
+			Next: "the command line of the process: --ws, --interface, worker class; the code: an upgrade listener",
+			Fix:  "take the option away; gunicorn with an ASGI application: -k uvicorn_worker.UvicornWorker (before: uvicorn.workers.UvicornWorker); node: attach a WebSocket server to the http server's upgrade event",
 		}
 	case CauseRouteMissing:
 		return Cause{
@@ -79,7 +79,7 @@ func explain(name string) Cause {
 		return Cause{
 			Text: "a catch-all route (single-page application, default handler) answers everything, this path too",
 			Next: "the proxy's configuration (nginx -T): does what takes this path pass it to the application (proxy_pass), or serve files (try_files)? Nothing in the application's log means the latter",
-			Fix:  "route the WebSocket path to the application before the fallback (nginx: a location of its own with proxy_pass)",
+			Fix:  "route the WebSocket path to the application before the fallback (nginx: a location of its own with proxy_pass and the Upgrade and Connection headers)",
 		}
 	case CausePlainHandler:
 		return Cause{
@@ -188,7 +188,7 @@ func explainMore(name string) Cause {
 	case CauseOriginDown:
 		return Cause{
 			Text: "the proxy cannot reach the application: down, crashed, or still starting",
-			Next: "the proxy's error log: \"connection refused\" is a stopped application or a wrong port, \"host not found\" or \"no live upstreams\" a name or a health check, \"no route to host\" the network",
+			Next: "the proxy's error log (grep -i): \"connection refused\" is a stopped application or a wrong port, \"could not be resolved\" a name, \"no route to host\" the network; \"no live upstreams\" follows earlier errors",
 			Fix:  "start the application; correct the upstream's address (nginx keeps the old one of a container until a reload)",
 		}
 	case CauseH2Backend:
@@ -247,7 +247,7 @@ func explainRest(name string) Cause {
 		}
 	case CausePingsIgnored:
 		return Cause{
-			Text: "nobody answers pings (RFC 6455 §5.5.2 wants it): the handler does not read, and many libraries answer only while it reads; it blocks the event loop; or a proxy passes the 101 and nothing after it",
+			Text: "nobody answers pings (RFC 6455 §5.5.2 wants it): the handler does not read, and many libraries answer only while it does; it blocks its event loop or worker; or a proxy passes the 101 and nothing after it",
 			Next: "does a message get an answer (tripline probe URL --send TEXT --expect JQ)? Is it the same past the proxy (--bypass)? A stack dump shows a handler that blocks",
 			Fix:  "keep a read pending in the handler; move what blocks it elsewhere",
 		}
@@ -284,7 +284,7 @@ func explainRest(name string) Cause {
 	case CauseCertName:
 		return Cause{
 			Text: "the server's certificate is for other names: the wrong host name was asked, another virtual host answered, or the name was never added",
-			Next: "whose names are they? Probe one of them; a default certificate means that the server does not know this name (SNI)",
+			Next: "probe a name that the certificate has; a default certificate means that the server does not know the name that it was asked for (SNI)",
 			Fix:  "correct the host name, or add it to the certificate",
 		}
 	case CauseCertUntrusted:

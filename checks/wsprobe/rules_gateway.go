@@ -34,7 +34,11 @@ func (d *diagnosis) gateway() {
 		d.add(possible, CauseOriginDown, all)
 	case probe.BadGateway:
 		d.add(likely, CauseOriginDown, all)
-		d.add(possible, CauseH2Backend, all)
+		h2 := possible
+		if strings.HasPrefix(strings.ToLower(f.Header.Get("Server")), "nginx") { // it speaks HTTP/1 to applications
+			h2 = remote
+		}
+		d.add(h2, CauseH2Backend, all)
 		d.add(possible, CauseAppException, only)
 	default:
 		limit, down := possible, possible

@@ -85,9 +85,9 @@ func sameEachTime(s string) string {
 		{`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC`, "2026-11-21 03:12:45 UTC"},
 		{`(?m)^(\S* +\w+) +[\d.]+(µs|ms|s)  `, "$1\x00    1.2ms  "},
 		{`(?m)after [\d.]+(µs|ms|s)$`, "after 1.2ms"},
-		{`[\d.]+(µs|ms|s) after the\s+101,\s+while`, "600µs after the 101,\n  while"}, // however it was broken
-		{`\+[\d.]+(µs|ms) `, "+820µs "},
-		{`did not come in (1\.9|2\.0)\d*s`, "did not come in 2s"},
+		{`[\d.]+(µs|ms|s) after the\s+101,\s+while`, "1.2ms after the 101,\n  while"}, // however it was broken
+		{`\+[\d.]+(µs|ms) `, "+1.2ms "},
+		{`did not come in [\d.]+s`, "did not come in 2s"},
 		{`valid to\s+\S+ \(\d+ days\)`, "valid to\n" + strings.Repeat(" ", 27) + "2027-11-21 (365 days)"},
 		{`expired \d+ days ago`, "expired 1099 days ago"},
 		{`127\.0\.0\.1:\d+`, "127.0.0.1:8000"},

@@ -115,7 +115,7 @@ func (s *story) byHand() {
 	}
 	var notes []string
 	if s.failed == atSession {
-		notes = append(notes, "the handshake only: want 101")
+		notes = append(notes, "the handshake only: want 101, after which curl waits until its time is out")
 	}
 	if strings.Contains(s.e.Curl, "***") {
 		notes = append(notes, "put the secrets in the place of ***")
