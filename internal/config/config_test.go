@@ -16,7 +16,8 @@ import (
 
 // TestLoad runs the cases of testdata: each has a config.yaml, optionally env
 // (lines NAME=value) and files/NAME for ${file:NAME}, and the exact text of
-// the error, or the plan of a file that is right.
+// the error, or the plan of a file that is right. A tests.yaml is read instead
+// of the config.yaml, as rule tests.
 func TestLoad(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) < 45 {
@@ -28,7 +29,7 @@ func TestLoad(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var src []byte
+			var src, tests []byte
 			want := -1
 			env := map[string]string{}
 			texts := map[string]string{}
@@ -36,6 +37,9 @@ func TestLoad(t *testing.T) {
 				switch f.Name {
 				case "config.yaml":
 					src = f.Data
+					texts[f.Name] = string(src)
+				case "tests.yaml":
+					tests = f.Data
 				case "env":
 					for line := range strings.Lines(string(f.Data)) {
 						name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
@@ -51,7 +55,12 @@ func TestLoad(t *testing.T) {
 				t.Fatal("the case has neither error nor plan")
 			}
 			got := ""
-			c, err := Load("config.yaml", src, testEnv(env, texts))
+			c, err := &Config{}, error(nil)
+			if tests == nil {
+				c, err = Load("config.yaml", src, testEnv(env, texts))
+			} else {
+				_, err = LoadTests("tests.yaml", tests, testEnv(env, texts))
+			}
 			switch {
 			case err != nil:
 				var list *Errors

@@ -316,6 +316,8 @@ func wanted(t reflect.Type) string {
 		return "a percentage, such as 5%"
 	case name == "Number":
 		return "a number or a percentage, such as 1000 or 33%"
+	case name == "Told":
+		return "true, false, or when people are told, such as 12m"
 	case name == "Size":
 		return "a size with its unit, such as 500MB or 4GiB"
 	}

@@ -25,6 +25,10 @@ type TestFile struct {
 	Checks []TestCheck `yaml:"checks,omitempty"`
 	// Rules are the rules, instead of those of the config file.
 	Rules []alerting.Rule `yaml:"rules,omitempty"`
+	// Incidents says what becomes of incidents, instead of what the config file says.
+	Incidents alerting.Incidents `yaml:"incidents,omitempty"`
+	// Maintenance lists the windows, instead of those of the config file.
+	Maintenance []Maintenance `yaml:"maintenance,omitempty"`
 	// Tests are tried one by one.
 	Tests []Test `yaml:"tests"`
 }
@@ -35,6 +39,7 @@ type TestCheck struct {
 	Kind   string            `yaml:"kind,omitempty"`  // default route
 	Group  string            `yaml:"group,omitempty"` // default the name
 	Host   string            `yaml:"host,omitempty"`  // for the rule that finds the monitor blind
+	Needs  probe.List        `yaml:"needs,omitempty"`
 	Labels map[string]string `yaml:"labels,omitempty"`
 	Every  probe.Duration    `yaml:"every,omitempty"` // default 1m
 }
@@ -42,10 +47,16 @@ type TestCheck struct {
 // Test is one test: what comes in, and which incidents are to come out.
 type Test struct {
 	Name string `yaml:"name"`
+	// Begin is when the first slot is, such as 2026-01-05 00:00, which is the
+	// default, in UTC: for maintenance windows.
+	Begin string `yaml:"begin,omitempty"`
 	// Input is the series of results of each check; of one without a series
 	// there are none.
 	Input map[string]string `yaml:"input"`
-	// Expect is all incidents, those of one group in their order.
+	// Commands are what people say meanwhile.
+	Commands []TestCommand `yaml:"commands,omitempty"`
+	// Expect is all incidents that people are told of, those of one group in
+	// their order, and any others.
 	Expect []TestIncident `yaml:"expect,omitempty"`
 }
 
@@ -56,6 +67,17 @@ type TestIncident struct {
 	Resolved *probe.Duration   `yaml:"resolved,omitempty"` // none: still open at the end
 	Severity alerting.Severity `yaml:"severity,omitempty"` // none: any
 	Findings []string          `yaml:"findings,omitempty"` // names of rules; none: any
+	// Told says whether people are told of it, or when they first are; without it
+	// that does not matter.
+	Told *ruletest.Told `yaml:"told,omitempty"`
+	// Quiet is a part of a reason for which people are not told at some time,
+	// such as maintenance, silence, is down, storm.
+	Quiet string `yaml:"quiet,omitempty"`
+	// Reminders is how often people are reminded of it.
+	Reminders *int `yaml:"reminders,omitempty"`
+	// Flapping says whether it is one that stays open since its group breaks
+	// again and again.
+	Flapping *bool `yaml:"flapping,omitempty"`
 }
 
 // LoadTests reads a file of rule tests, and the config file that it names. The
@@ -107,7 +129,7 @@ func (t *tests) loadConfig(dir string) error {
 	if err != nil {
 		return err
 	}
-	t.suite.Rules, t.suite.Subjects = cfg.Rules, cfg.Subjects
+	t.suite.Rules, t.suite.Subjects, t.suite.Policy = cfg.Rules, cfg.Subjects, cfg.Policy
 	return nil
 }
 
@@ -130,6 +152,7 @@ func (t *tests) load() {
 		}
 		t.suite.Rules = t.file.Rules
 	}
+	t.loadPolicy()
 	list := t.at("tests")
 	if len(t.file.Tests) == 0 {
 		t.src.add(1, 1, 1, "there are no tests, want a list of them below tests:")
@@ -139,6 +162,31 @@ func (t *tests) load() {
 	for i, test := range t.file.Tests {
 		t.loadTest(resolved(list.Content[i]), test, names)
 	}
+}
+
+// loadPolicy takes what is done with incidents, as from a config file.
+func (t *tests) loadPolicy() {
+	l := t.loader
+	l.file.Incidents, l.file.Maintenance = t.file.Incidents, t.file.Maintenance
+	for _, s := range t.suite.Subjects {
+		l.seen = append(l.seen, seen{Subject: s, sure: len(t.src.wrong) == 0})
+		l.file.Checks = append(l.file.Checks, Check{Name: s.Name, Needs: s.Needs})
+	}
+	if list := t.at("checks"); list != nil && t.file.Config == "" {
+		l.judgeNeeds(list)
+	}
+	l.cfg.Rules = t.suite.Rules
+	l.loadIncidents()
+	policy := l.cfg.Policy
+	if t.file.Config != "" {
+		if t.at("incidents") == nil {
+			policy = t.suite.Policy
+		}
+		if policy.Windows = l.cfg.Policy.Windows; t.at("maintenance") == nil {
+			policy.Windows = t.suite.Policy.Windows
+		}
+	}
+	t.suite.Policy = policy
 }
 
 func (t *tests) loadTestChecks() {
@@ -158,7 +206,7 @@ func (t *tests) loadTestChecks() {
 			t.fail(t.below(n, "every"), "every: %s, want at least 1s", c.Every)
 		}
 		s := alerting.Subject{
-			Name: c.Name, Kind: c.Kind, Group: c.Group, Host: c.Host, Labels: c.Labels, Location: "local",
+			Name: c.Name, Kind: c.Kind, Group: c.Group, Host: c.Host, Labels: c.Labels, Needs: c.Needs, Location: "local",
 			WebSocket: c.Kind == "websocket", Interval: time.Duration(c.Every), Attempts: 1,
 		}
 		if s.Kind == "" {
@@ -193,6 +241,16 @@ func (t *tests) loadTest(n *yaml.Node, test Test, names map[string]int) {
 		}
 		c.Input[p.key.Value] = points
 	}
+	if test.Begin != "" {
+		begin, err := time.Parse("2006-01-02 15:04", test.Begin)
+		if err != nil || begin.Year() < 1971 || begin.Year() > 9000 {
+			t.failOnce(t.below(n, "begin"), "begin: %q, want a date and a time in UTC, such as 2026-01-04 01:55", short(test.Begin))
+		}
+		c.Begin = begin
+	}
+	if _, commands := t.get(n, "commands"); commands != nil {
+		t.loadCommands(resolved(commands), test.Commands, &c)
+	}
 	_, expect := t.get(n, "expect")
 	for i, x := range test.Expect {
 		c.Expect = append(c.Expect, t.expected(resolved(resolved(expect).Content[i]), x))
@@ -209,7 +267,7 @@ func (t *tests) checkNames() string {
 }
 
 func (t *tests) expected(n *yaml.Node, x TestIncident) ruletest.Expected {
-	e := ruletest.Expected{Group: x.Group, Severity: x.Severity, Line: n.Line}
+	e := ruletest.Expected{Group: x.Group, Severity: x.Severity, Told: x.Told, Quiet: x.Quiet, Reminders: x.Reminders, Flapping: x.Flapping, Line: n.Line}
 	switch {
 	case x.Group == "":
 		t.failOnce(n, "group is missing: which incident is to come")
@@ -224,6 +282,9 @@ func (t *tests) expected(n *yaml.Node, x TestIncident) ruletest.Expected {
 	}
 	if x.Severity != "" && x.Severity != alerting.Page && x.Severity != alerting.Ticket {
 		t.fail(t.below(n, "severity"), "severity: %q, want page or ticket", short(string(x.Severity)))
+	}
+	if x.Reminders != nil && *x.Reminders < 0 {
+		t.fail(t.below(n, "reminders"), "reminders: %d, want 0 or more", *x.Reminders)
 	}
 	for i, f := range x.Findings {
 		if !slices.ContainsFunc(t.suite.Rules, func(r alerting.Rule) bool { return r.Name == f }) {
