@@ -287,7 +287,7 @@ func FuzzSLO(f *testing.F) {
 			}
 			last = c
 			if n%50 == int(choice) {
-				e = restored(t, e)
+				e = restored(t, e, all)
 			}
 			entry := result(c, "ws", base().Add(time.Duration(now)*time.Minute+time.Duration(b&1)*2*time.Second), rune(letter))
 			if entry == nil {

@@ -1,6 +1,8 @@
 package alerting
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -260,5 +262,56 @@ func TestManyChecksInOneFinding(t *testing.T) {
 	f := e.Open()[0].Findings[0]
 	if len(f.Checks) != 50 || f.More != 250 || f.Checks[0] != "check-00000" || f.Bad != 300 || f.Class != probe.ConnectRefused {
 		t.Errorf("%d checks from %s on, %d more, %d bad, class %s", len(f.Checks), f.Checks[0], f.More, f.Bad, f.Class)
+	}
+}
+
+// TestClockIsSetBackWhileWaiting checks that nothing that waits for a time waits
+// for one that was noted by a clock that was wrong.
+func TestClockIsSetBackWhileWaiting(t *testing.T) {
+	good := strings.Repeat(".", 80)
+	for name, c := range map[string]struct {
+		policy Policy
+		lines  []line
+		needs  string
+		minute int // from which on the clock is back
+		want   string
+	}{
+		"flapping ends": {
+			policy: Policy{Reopens: 1, FlapWithin: time.Hour.Milliseconds() / 2}, lines: []line{{"a", "", "X...X" + good}}, minute: 9,
+			want: "opened a, resolved a, opened a, resolved a",
+		},
+		"a storm is told to have grown": {
+			policy: Policy{StormGroups: 1, StormWithin: 5 * time.Minute.Milliseconds()}, minute: 5, want: "grew storm",
+			lines: []line{{"a", "", "..XXXXXXXXXX"}, {"b", "", "..XXXXXXXXXX"}, {"c", "", "....XXXXXXXX"}},
+		},
+		"what was told before makes no storm": {
+			policy: Policy{StormGroups: 1, StormWithin: time.Minute.Milliseconds()}, minute: 5, want: "opened b",
+			lines: []line{{"a", "", "..X........."}, {"b", "", "......XXXXXX"}},
+		},
+		"nobody waits for a verdict": {
+			lines: []line{{"a", "", "..XXXXXXXX"}, {"b", "", "..        "}}, needs: "b", minute: 3, want: "released a",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := subjects(c.lines)
+			if c.needs != "" {
+				list[0].Needs = []string{c.needs}
+			}
+			log := entries(c.lines)
+			from := slices.IndexFunc(log, func(e checks.Entry) bool {
+				return !e.Time().Before(base().Add(time.Duration(c.minute) * time.Minute))
+			})
+			e := NewEngine([]Rule{downRule(1)}, list)
+			e.SetPolicy(c.policy)
+			var told []string
+			for _, ch := range run1(e, 1, shift(log, from, -400*24*time.Hour)) {
+				if ch.Incident.Tells() {
+					told = append(told, string(ch.Event)+" "+ch.Incident.Group)
+				}
+			}
+			if got := strings.Join(told, ", "); !strings.Contains(got, c.want) {
+				t.Errorf("told %s, want %s among that", got, c.want)
+			}
+		})
 	}
 }

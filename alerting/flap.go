@@ -34,11 +34,7 @@ func (e *Engine) flaps(i *Incident) bool {
 	if i.Reopened == 0 || e.policy.Reopens == 0 {
 		return false
 	}
-	until := e.calmAt(i)
-	if e.clock < until {
-		e.wakeAt(until)
-	}
-	return e.clock < until
+	return e.awaits(e.calmAt(i), e.policy.calm()+setBack.Milliseconds())
 }
 
 // calmAt is when an incident none of whose findings holds has been calm for long enough.

@@ -3,8 +3,11 @@ package alerting
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"math/rand/v2"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,13 +18,15 @@ import (
 )
 
 // fuzzLog makes a log of bytes: most are the result of one check, the others
-// do something to time.
+// do something to time, or say something that people may say.
 func fuzzLog(data []byte) []checks.Entry {
 	const letters = "....XXx5cdcdm~s?g-.."
 	var log []checks.Entry
 	now := base()
 	names := []line{{check: "a", group: "ws"}, {check: "b", group: "ws"}, {check: "c"}, {check: "d"}}
-	for _, b := range data[:min(len(data), 600)] {
+	data = data[:min(len(data), 600)]
+	for k := 0; k < len(data); k++ {
+		b := data[k]
 		n, c := int(b>>2), names[b&3]
 		switch {
 		case n < 3*len(letters):
@@ -38,14 +43,66 @@ func fuzzLog(data []byte) []checks.Entry {
 				Check: []string{"", "a", "c", "x"}[b&3], Location: "local",
 				From: now.Add(-time.Duration(b) * time.Second), To: now.Add(10 * time.Minute), Reason: "asleep",
 			}})
+		case b&3 == 0:
+			log = append(log, checks.Entry{V: 1, Command: &checks.Command{At: now, Name: "config"}})
 		default:
-			log = append(log, checks.Entry{V: 1, Command: &checks.Command{At: now}})
+			var more [2]byte
+			k += copy(more[:], data[k+1:])
+			log = append(log, checks.Entry{V: 1, Command: fuzzCommand(now, b&3, more)})
 		}
 		if n%5 == 0 {
 			now = now.Add(30 * time.Second)
 		}
 	}
 	return log
+}
+
+// fuzzCommand makes a command, which may make sense.
+func fuzzCommand(now time.Time, what byte, more [2]byte) *checks.Command {
+	choose := func(b byte, list ...string) string { return list[int(b)%len(list)] }
+	c := &checks.Command{At: now, Author: choose(more[1], "ada", "", "\x00\u202e"), Args: map[string]string{
+		"id":       choose(more[0]>>6, "s", "s", "m", strings.Repeat("x", 300)),
+		"incident": choose(more[0], newestIncident, newestIncident, newestIncident, "", "none"),
+	}}
+	switch what {
+	case 1:
+		c.Name = choose(more[0], CommandAcknowledge, CommandSilenceEnd, CommandMaintenanceEnd, "", "unheard of")
+	case 2:
+		c.Name = CommandSilence
+	case 3:
+		c.Name = CommandMaintenance
+		c.Args["until_green"] = choose(more[0]>>5, "true", "false", "maybe")
+	}
+	if what > 1 {
+		c.Args["for"] = choose(more[0], "5m", "30m", "2h", "31d", "1s", "1ms", "", "-1h", "0s", "999999999h", "1e9d", "soon")
+		c.Args["check"] = choose(more[1], "", "a", "?", "*", "[", "[a-", "x", "\\")
+		c.Args["group"] = choose(more[1]>>3, "", "", "ws", "c", "storm", monitorKey)
+		c.Args["kind"] = choose(more[1]>>5, "", "", "websocket", "\n")
+		c.Args["label"] = choose(more[1]>>6, "", "", "env=prod", "=,=,a=b,")
+		c.Args["why"] = choose(more[0]>>3, "", "a deployment", "\n")
+	}
+	if more[1] == 255 {
+		c.Args = nil
+	}
+	switch more[0] {
+	case 255:
+		c.At = time.Time{}
+	case 254:
+		c.At = now.AddDate(9000, 0, 0)
+	case 253:
+		c.At = now.Add(-30 * time.Minute)
+	}
+	return c
+}
+
+// newestIncident stands for the id of the newest open incident.
+const newestIncident = "newest"
+
+// named puts the newest open incident in for newestIncident.
+func named(e *Engine, c *checks.Command) {
+	if open := e.Open(); c != nil && c.Args["incident"] == newestIncident && len(open) > 0 {
+		c.Args["incident"] = open[len(open)-1].ID
+	}
 }
 
 func fuzzRules(choice byte) []Rule {
@@ -60,10 +117,34 @@ func fuzzRules(choice byte) []Rule {
 	return out
 }
 
+// fuzzPolicy makes a policy; that of 0 does nothing.
+func fuzzPolicy(choice byte) (p Policy) {
+	p.StormGroups, p.StormWithin = int(choice&3), int64(1+4*(choice>>2&1))*time.Minute.Milliseconds()
+	if n := int(choice >> 3 & 3); n > 0 {
+		p.Reopens, p.FlapWithin = n, 30*time.Minute.Milliseconds()
+	}
+	if choice>>5&1 == 1 {
+		p.Remind = 10 * time.Minute.Milliseconds()
+	}
+	if choice>>6&1 == 1 {
+		p.Windows = []Window{{Name: "w", Select: Select{Group: "ws"}, For: 7 * time.Minute, Starts: hourly{10}}}
+	}
+	return p
+}
+
+// fuzzChecks are the checks that the logs are about, some of which may need others.
+func fuzzChecks(choice byte) []Subject {
+	list := subjects([]line{{"a", "ws", ""}, {"b", "ws", ""}, {"c", "", ""}, {"d", "", ""}})
+	if choice>>7 == 1 {
+		list[1].Needs, list[3].Needs = []string{"c"}, []string{"b", "a"}
+	}
+	return list
+}
+
 func FuzzEngine(f *testing.F) {
 	_, lines := everything()
 	for n, l := range lines {
-		f.Add(byte(1<<n), uint16(20), []byte(l.slots))
+		f.Add(byte(1<<n), byte(0), uint16(20), []byte(l.slots))
 	}
 	var minutes []byte
 	for k := range 40 {
@@ -72,36 +153,43 @@ func FuzzEngine(f *testing.F) {
 		}
 		minutes = append(minutes, 60<<2)
 	}
-	f.Add(byte(0), uint16(77), minutes)
-	f.Add(byte(255), uint16(0), []byte{})
-	for seed := range uint64(20) {
+	f.Add(byte(0), byte(0), uint16(77), minutes)
+	f.Add(byte(255), byte(255), uint16(0), []byte{})
+	for seed := range uint64(60) {
 		rnd := rand.New(rand.NewPCG(seed, 4))
 		data := make([]byte, 500)
 		for k := range data {
-			data[k] = byte(rnd.Uint32())
+			if data[k] = byte(rnd.Uint32()); rnd.IntN(6) == 0 {
+				data[k] = 60 << 2
+			}
 		}
-		f.Add(byte(seed), uint16(rnd.Uint32()), data)
+		f.Add(byte(seed), byte(rnd.Uint32()), uint16(rnd.Uint32()), data)
 	}
-	watchedChecks := subjects([]line{{"a", "ws", ""}, {"b", "ws", ""}, {"c", "", ""}, {"d", "", ""}})
-	f.Fuzz(func(t *testing.T, choice byte, cut uint16, data []byte) {
-		rules, log := fuzzRules(choice), fuzzLog(data)
-		e := NewEngine(rules, watchedChecks)
+	f.Fuzz(func(t *testing.T, choice, policy byte, cut uint16, data []byte) {
+		rules, log, list := fuzzRules(choice), fuzzLog(data), fuzzChecks(policy)
+		e := NewEngine(rules, list)
+		e.SetPolicy(fuzzPolicy(policy))
 		var all []Change
 		var half *Engine // goes on from a checkpoint
 		blamed := map[string]bool{}
 		for n, entry := range log {
 			if n == int(cut)%(len(log)+1) {
-				half = restored(t, e)
+				half = restored(t, e, all)
 			}
 			if r := entry.Result; r != nil && r.Class != probe.OK || entry.Gap != nil || r != nil && r.Latency > 2*time.Second {
 				blame(blamed, entry)
 			}
+			named(e, entry.Command)
 			step := func(e *Engine) []Change {
+				if c := entry.Command; c != nil {
+					_ = e.Refuse(*c) // must not panic, nor change anything
+				}
 				changes := e.Step(uint64(n)+1, entry)
-				if entry.Command == nil {
+				if entry.Command == nil || entry.Command.Name != "config" {
 					return changes
 				}
-				return e.Reconfigure(fuzzRules(choice^byte(n)), watchedChecks[n%3:], entry.Command.At)
+				e.SetPolicy(fuzzPolicy(policy ^ byte(n)))
+				return append(changes, e.Reconfigure(fuzzRules(choice^byte(n)), list[n%3:], entry.Command.At)...)
 			}
 			changes := step(e)
 			all = append(all, changes...)
@@ -114,7 +202,7 @@ func FuzzEngine(f *testing.F) {
 				judgeEngine(t, e, blamed)
 			}
 		}
-		all = append(all, recover1(e, len(log), watchedChecks)...)
+		all = append(all, recover1(e, len(log), list)...)
 		judgeChanges(t, all)
 		judgeEngine(t, e, blamed)
 		if open := e.Open(); len(open) > 0 {
@@ -140,8 +228,9 @@ func blame(blamed map[string]bool, e checks.Entry) {
 	}
 }
 
-// restored is an engine with the state of e.
-func restored(t *testing.T, e *Engine) *Engine {
+// restored is an engine with the state of e, that agrees with the incidents
+// that all changes so far have left.
+func restored(t *testing.T, e *Engine, all []Change) *Engine {
 	t.Helper()
 	var (
 		rules []Rule
@@ -150,30 +239,34 @@ func restored(t *testing.T, e *Engine) *Engine {
 	for _, w := range e.watches {
 		rules = append(rules, w.Rule)
 	}
-	for _, c := range e.checks {
-		for _, s := range subjects([]line{{"a", "ws", ""}, {"b", "ws", ""}, {"c", "", ""}, {"d", "", ""}}) {
-			if s.Name == c.name {
-				list = append(list, s)
-			}
-		}
+	for _, s := range e.subjects {
+		list = append(list, *s)
 	}
 	b, err := checkpoint(e)
 	if err != nil {
 		t.Fatal(err)
 	}
 	half := NewEngine(rules, list)
+	half.SetPolicy(e.policy)
 	if err := half.Restore(b); err != nil {
 		t.Fatal(err)
 	}
 	if again, err := checkpoint(half); err != nil || !bytes.Equal(b, again) {
 		t.Fatalf("the checkpoint changed by restoring it: %v\n%s", err, cmp.Diff(string(b), string(again)))
 	}
+	newest := map[string]Incident{}
+	for _, c := range all {
+		newest[c.Incident.ID] = c.Incident
+	}
+	if extra := half.Adopt(slices.Collect(maps.Values(newest))); len(extra) > 0 {
+		t.Fatalf("adopting what is stored made %v: %s", titles(extra), extra[0].Incident.Changed)
+	}
 	return half
 }
 
 // recover1 lets everything be good for a while, at the end of all times seen.
 func recover1(e *Engine, seq int, list []Subject) (all []Change) {
-	now := base()
+	now := later(base(), at(e.clock))
 	for _, c := range e.checks {
 		now = later(now, at(c.last))
 	}
@@ -233,6 +326,9 @@ func judgeEngine(t *testing.T, e *Engine, blamed map[string]bool) {
 	}
 	if b := e.blind; b != nil && b.told {
 		delete(holding, monitorKey+"|"+e.watches[b.watch].Name+"|"+kindBlind)
+	}
+	if e.members > 0 {
+		delete(holding, stormKey+"|"+kindStorm+"|"+kindStorm)
 	}
 	if len(holding) > 0 {
 		t.Fatalf("findings that nothing can clear: %v", holding)

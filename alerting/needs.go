@@ -90,19 +90,12 @@ func (e *Engine) troubled(n int32) bool {
 	if p.down == 0 {
 		return false
 	}
-	until := p.down + patience*c.interval
-	if e.clock < until {
-		e.wakeAt(until)
-	}
-	return e.clock < until
+	wait := patience * c.interval
+	return e.awaits(p.down+wait, wait+setBack.Milliseconds())
 }
 
 // pending tells whether a check has yet to show whether it fails, too.
 func (e *Engine) pending(n int32, i *Incident) bool {
-	until := i.Opened.UnixMilli() + min(longestWait.Milliseconds(), 2*e.checks[n].interval)
-	if e.parents[n].verdict >= e.opened[i.Group] || e.clock >= until {
-		return false
-	}
-	e.wakeAt(until)
-	return true
+	wait := min(longestWait.Milliseconds(), 2*e.checks[n].interval)
+	return e.parents[n].verdict < e.opened[i.Group] && e.awaits(i.Opened.UnixMilli()+wait, wait)
 }

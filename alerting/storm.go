@@ -23,7 +23,11 @@ const stormSettle = 1500 * time.Millisecond
 // next one becomes part of a storm.
 func (e *Engine) crowded() bool {
 	n, since := e.policy.StormGroups, e.clock-e.policy.StormWithin
-	return n > 0 && len(e.recent) >= n && e.recent[len(e.recent)-n] > since
+	if n == 0 || len(e.recent) < n {
+		return false
+	}
+	first := e.recent[len(e.recent)-n]
+	return since < first && first <= e.clock
 }
 
 // counted notes that an incident opens for people, told by itself or within a storm.
@@ -99,8 +103,7 @@ func (e *Engine) gust(s *Incident) bool {
 	if !s.Findings[0].Untold {
 		return false
 	}
-	if next := e.gusty + e.policy.StormWithin; e.clock < next {
-		e.wakeAt(next)
+	if e.awaits(e.gusty+e.policy.StormWithin, e.policy.StormWithin) {
 		return false
 	}
 	for range e.culprits(s) {

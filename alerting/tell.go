@@ -41,6 +41,17 @@ func (e *Engine) advance(entry checks.Entry) {
 	}
 }
 
+// awaits tells whether a time that is at most so far ahead is still to come, and
+// notes when it is. One that is further ahead comes of a clock that has been
+// set back since: nothing waits for that.
+func (e *Engine) awaits(ms, most int64) bool {
+	if e.clock >= ms || ms-e.clock > most {
+		return false
+	}
+	e.wakeAt(ms)
+	return true
+}
+
 // wakeAt notes that at a time it must be decided again who is told.
 func (e *Engine) wakeAt(ms int64) { e.wake = min(e.wake, ms) }
 
@@ -202,8 +213,7 @@ func (e *Engine) quiet(i *Incident) string {
 		i.Storm = ""
 	}
 	if i.Group == stormKey && i.Told == 0 {
-		if told := i.Opened.UnixMilli() + stormSettle.Milliseconds(); e.clock < told {
-			e.wakeAt(told)
+		if settle := stormSettle.Milliseconds(); e.awaits(i.Opened.UnixMilli()+settle, settle) {
 			return gathering
 		}
 	}
