@@ -66,6 +66,9 @@ func newWorld(seed uint64) *world {
 		w.rules = append(w.rules, Rule{Name: "any", RecoverAfter: 1 + w.rnd.IntN(3), Rate: &Rate{Of: "any", Over: 10 * minute, Above: share("30%"), MinFailures: 3}})
 	}
 	if w.rnd.IntN(3) == 0 {
+		w.rules = append(w.rules, Rule{Name: "slow", RecoverAfter: 1 + w.rnd.IntN(3), Latency: &Latency{Stat: "max", Above: probe.Duration(2 * time.Second), Over: 3 * minute}})
+	}
+	if w.rnd.IntN(3) == 0 {
 		w.policy.StormGroups, w.policy.StormWithin = 1+w.rnd.IntN(3), int64(1+4*w.rnd.IntN(2))*time.Minute.Milliseconds()
 	}
 	if w.rnd.IntN(2) == 0 {
@@ -110,7 +113,7 @@ func (w *world) minute(k int, troubles bool) {
 		case together:
 			w.mood[n] = "5"
 		case w.rnd.IntN(12) == 0:
-			w.mood[n] = []string{".", ".", "5", "5.", "5..", "55?g.", "x"}[w.rnd.IntN(7)]
+			w.mood[n] = []string{".", ".", "5", "5.", "5..", "55?g.", "x", "s", "s."}[w.rnd.IntN(9)]
 		}
 		slot := start.Add(time.Duration(n) * 5 * time.Second)
 		letter := w.mood[n][w.rnd.IntN(len(w.mood[n]))]
@@ -169,7 +172,8 @@ type witness struct {
 	results  map[string][]*checks.Result // in the order of the log, unknown ones left out
 	told     map[string]map[string]bool  // by incident: what people have been told
 	newest   map[string]Incident
-	first    []time.Time // tellings of an incident for the first time
+	loudest  map[string]Severity // that people have been told of, by incident
+	first    []time.Time         // tellings of an incident for the first time
 }
 
 func (v *witness) fail(format string, args ...any) {
@@ -265,13 +269,17 @@ func (v *witness) needsDown(s Subject) bool {
 func (v *witness) mayNeed(s Subject) bool {
 	return slices.ContainsFunc(v.ancestors(s), func(p string) bool {
 		list := v.results[p]
-		return slices.ContainsFunc(list[max(0, len(list)-3):], func(r *checks.Result) bool { return r.Class != probe.OK })
+		return slices.ContainsFunc(list[max(0, len(list)-3):], troubled)
 	})
 }
 
-func holding(i Incident) (names []string) {
+// troubled tells whether a result can be bad for a rule.
+func troubled(r *checks.Result) bool { return r.Class != probe.OK || r.Latency > 2*time.Second }
+
+// holding lists the checks of the findings that hold, except those of some kinds.
+func holding(i Incident, except ...string) (names []string) {
 	for _, f := range i.Findings {
-		if f.Holds() {
+		if f.Holds() && !slices.Contains(except, f.Kind) {
 			names = append(names, f.Checks...)
 		}
 	}
@@ -330,6 +338,7 @@ func (v *witness) judge(c Change) {
 	if !news {
 		v.fail("%s: %s says nothing new: %s", i.ID, c.Event, i.Changed)
 	}
+	v.loudest[i.ID] = i.Severity
 	if c.Event != Resolved && c.Event != Acknowledged {
 		v.cause(c, first)
 	}
@@ -342,7 +351,7 @@ func (v *witness) cause(c Change, first bool) {
 	for _, name := range holding(i) {
 		s := v.subject(name)
 		list := v.results[name]
-		fails := slices.ContainsFunc(list[max(0, len(list)-10):], func(r *checks.Result) bool { return r.Class != probe.OK })
+		fails := slices.ContainsFunc(list[max(0, len(list)-10):], troubled)
 		if fails && !v.covered(s, false) && (!first || !v.needsDown(s)) {
 			return
 		}
@@ -358,7 +367,12 @@ func (v *witness) overdue(e *Engine) {
 				v.fail("%s: people were not told of %s", i.ID, f.Text)
 			}
 		}
-		names := holding(i)
+		names := holding(i, "latency") // which a check that is down may have recovered from
+		pages := slices.ContainsFunc(i.Findings, func(f Finding) bool { return f.Holds() && f.Severity == Page })
+		if i.Told > 0 && i.Quiet == "" && pages && v.loudest[i.ID] != Page {
+			v.fail("%s: it is a page, and people were told of a %s", i.ID, v.loudest[i.ID])
+		}
+		v.reminded(i)
 		switch {
 		case i.Told > 0 || len(names) == 0 || v.now.Sub(i.Opened) <= time.Minute+time.Second:
 			continue
@@ -371,7 +385,7 @@ func (v *witness) overdue(e *Engine) {
 			var all []string
 			for _, m := range e.Open() {
 				if m.Storm == i.ID {
-					all = append(all, holding(m)...)
+					all = append(all, holding(m, "latency")...)
 				}
 			}
 			names = all
@@ -381,6 +395,44 @@ func (v *witness) overdue(e *Engine) {
 				v.fail("%s is open since %s, %s fails, and nobody was told: quiet %q", i.ID, i.Opened.Format(time.TimeOnly), name, i.Quiet)
 			}
 		}
+	}
+}
+
+// reminded wants as many reminders as are due after 10, 30, 70 ... minutes,
+// while something is down and nobody has taken it on.
+func (v *witness) reminded(i Incident) {
+	if v.w.policy.Remind == 0 || i.Told == 0 || i.Quiet != "" || i.Acknowledged != nil || i.Group == stormKey {
+		return
+	}
+	due := 0
+	for passed, step := v.now.Sub(i.ToldAt), 10*time.Minute; passed >= step; step *= 2 {
+		passed -= step
+		due++
+	}
+	for _, name := range holding(i, "latency") {
+		if list := v.results[name]; i.Reminders != due && list[len(list)-1].Status == probe.Down {
+			v.fail("%s: told at %s, %s is down, and people were reminded %d times, want %d", i.ID, i.ToldAt.Format(time.TimeOnly), name, i.Reminders, due)
+		}
+	}
+}
+
+// acknowledged wants that people hear of it when somebody takes on an incident,
+// unless it is quiet.
+func (v *witness) acknowledged(c *checks.Command, before []Incident, changes []Change) {
+	k := slices.IndexFunc(before, func(i Incident) bool { return i.ID == c.Args["incident"] })
+	if k < 0 {
+		return
+	}
+	was := before[k]
+	n := slices.IndexFunc(changes, func(ch Change) bool { return ch.Incident.ID == was.ID })
+	switch {
+	case was.Acknowledged != nil && n >= 0 && changes[n].Event == Acknowledged:
+		v.fail("%s was acknowledged twice", was.ID)
+	case was.Acknowledged != nil:
+	case n < 0 || changes[n].Incident.Acknowledged == nil:
+		v.fail("%s was acknowledged, and nothing comes of it", was.ID)
+	case was.Told > 0 && changes[n].Incident.Quiet == "" && !changes[n].Incident.Tells():
+		v.fail("%s was acknowledged, and nobody is told", was.ID)
 	}
 }
 
@@ -401,7 +453,7 @@ func TestTelling(t *testing.T) {
 	}
 	for _, what := range []string{
 		"opened", "grew", "acknowledged", "reminded", "hushed", "released", "resolved", "quiet resolved", "storm", "flapping",
-		"silence", "maintenance", "is down", "waits", "part of",
+		"silence", "maintenance", "is down", "waits", "part of", "down", "any", "slow",
 	} {
 		if seen[what] < max(1, *manyLogs/50) {
 			t.Errorf("%d times %s in %d logs: they prove little", seen[what], what, *manyLogs)
@@ -411,7 +463,7 @@ func TestTelling(t *testing.T) {
 
 func telling(t *testing.T, w *world, seen map[string]int) {
 	t.Helper()
-	v := &witness{t: t, w: w, results: map[string][]*checks.Result{}, told: map[string]map[string]bool{}, newest: map[string]Incident{}}
+	v := &witness{t: t, w: w, results: map[string][]*checks.Result{}, told: map[string]map[string]bool{}, newest: map[string]Incident{}, loudest: map[string]Severity{}}
 	e := w.engine(w.policy, w.subjects)
 	plain := w.engine(Policy{Reopens: w.policy.Reopens, FlapWithin: w.policy.FlapWithin}, alone(w.subjects))
 	var again *Engine // restored somewhere
@@ -426,7 +478,11 @@ func telling(t *testing.T, w *world, seen map[string]int) {
 		if w.rnd.IntN(60) == 0 {
 			again = w.restart(t, e, v)
 		}
+		before := e.Open()
 		changes := e.Step(uint64(n)+1, entry)
+		if c := entry.Command; c != nil && c.Name == CommandAcknowledge {
+			v.acknowledged(c, before, changes)
+		}
 		if again != nil {
 			if other := again.Step(uint64(n)+1, entry); len(changes)+len(other) > 0 && !reflect.DeepEqual(changes, other) {
 				v.fail("after a restart (-without +with):\n%s", cmp.Diff(changes, other))
@@ -509,6 +565,9 @@ func note(seen map[string]int, c Change) {
 	seen[string(c.Event)]++
 	if c.Incident.Group == stormKey {
 		seen["storm"]++
+	}
+	for _, f := range c.Incident.Findings {
+		seen[f.Rule]++
 	}
 	if c.Incident.Reopened > 0 {
 		seen["flapping"]++
