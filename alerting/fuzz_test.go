@@ -270,7 +270,7 @@ func recover1(e *Engine, seq int, list []Subject) (all []Change) {
 	for _, c := range e.checks {
 		now = later(now, at(c.last))
 	}
-	for k := range 60 {
+	for k := range 120 { // what flaps waits for its calm, and an hour more if the clock was set back
 		for _, c := range list {
 			all = append(all, e.Step(uint64(seq+k)+1, *result(c.Name, c.Group, now.Add(time.Duration(k+1)*time.Minute), '.'))...)
 		}

@@ -3,6 +3,7 @@ package alerting
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -365,5 +366,30 @@ func TestShared(t *testing.T) {
 	i = p.all[len(p.all)-1].Incident
 	if diff := cmp.Diff(map[string]string{"team": "front", "az": "1"}, i.Labels); diff != "" || i.Part() != "2 checks of 3" {
 		t.Errorf("two fail: %q, labels (-want +got):\n%s", i.Part(), diff)
+	}
+}
+
+// TestStormThatFlapsIsAcknowledged checks that a storm nothing of which fails
+// just now still says of how many checks it is.
+func TestStormThatFlapsIsAcknowledged(t *testing.T) {
+	lines := []line{{"a", "", "X...X......"}, {"b", "", "X...X......"}}
+	e := NewEngine([]Rule{downRule(1)}, subjects(lines))
+	e.SetPolicy(Policy{StormGroups: 1, StormWithin: time.Minute.Milliseconds(), Reopens: 1, FlapWithin: time.Hour.Milliseconds()})
+	log := entries(lines)
+	run1(e, 1, log)
+	id := ""
+	for _, i := range e.Open() {
+		if i.Group == stormKey {
+			id = i.ID
+		}
+	}
+	got := e.Step(uint64(len(log))+1, checks.Entry{V: 1, Command: &checks.Command{
+		At: base().Add(20 * time.Minute), Name: CommandAcknowledge, Author: "ada", Args: map[string]string{"incident": id},
+	}})
+	if len(got) != 1 || got[0].Event != Acknowledged || !got[0].Incident.Tells() {
+		t.Fatalf("acknowledging %q of %d open incidents gives %v", id, len(e.Open()), titles(got))
+	}
+	if f := got[0].Incident.Findings[0]; !slices.Equal(f.Checks, []string{"b"}) || !strings.HasPrefix(f.Text, "1 incident of 1 check,") {
+		t.Errorf("%v: %s", f.Checks, f.Text)
 	}
 }

@@ -139,6 +139,9 @@ func (e *Engine) figureStorm(s *Incident) {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	all := len(names)
+	if all == 0 { // what is part of it flaps, and is well just now: it stays as it was
+		return
+	}
 	f.Checks = names[:min(all, mostChecks)]
 	f.More = all - len(f.Checks)
 	f.Bad, f.Figure = e.members, float64(f.Total)
