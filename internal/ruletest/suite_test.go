@@ -11,10 +11,6 @@ import (
 	"github.com/tripline/tripline/checks"
 )
 
-func after(d time.Duration) *time.Duration { return &d }
-
-func number(n int) *int { return &n }
-
 // TestRun checks who is told of what: the policy, what checks need, and what
 // people say.
 func TestRun(t *testing.T) {
@@ -47,11 +43,11 @@ func TestRun(t *testing.T) {
 	}{
 		"a silence": {
 			input: map[string]string{"a": "up x3, down x2, up x3, down x8"}, commands: []Command{silence},
-			expect: []Expected{{Group: "a", Opened: 8 * time.Minute, Told: &Told{Ever: true, At: after(12 * time.Minute)}, Quiet: "silence by ada"}},
+			expect: []Expected{{Group: "a", Opened: 8 * time.Minute, Told: &Told{Ever: true, At: new(12 * time.Minute)}, Quiet: "silence by ada"}},
 		},
 		"its end": {
 			input: map[string]string{"a": "up x3, down x8"}, commands: []Command{silence, end},
-			expect: []Expected{{Group: "a", Opened: 3 * time.Minute, Told: &Told{Ever: true, At: after(6 * time.Minute)}}},
+			expect: []Expected{{Group: "a", Opened: 3 * time.Minute, Told: &Told{Ever: true, At: new(6 * time.Minute)}}},
 		},
 		"an end too early": {
 			input: map[string]string{"a": "up x3, down x8"}, commands: []Command{end},
@@ -60,39 +56,39 @@ func TestRun(t *testing.T) {
 		},
 		"acknowledged": {
 			input: map[string]string{"a": "up, down x30"}, commands: []Command{ack(2 * time.Minute)},
-			expect: []Expected{{Group: "a", Opened: time.Minute, Told: whenever, Reminders: number(0)}},
+			expect: []Expected{{Group: "a", Opened: time.Minute, Told: whenever, Reminders: new(0)}},
 		},
 		"acknowledged before": {
 			input: map[string]string{"a": "up, down x30"}, commands: []Command{ack(time.Minute)},
-			expect: []Expected{{Group: "a", Opened: time.Minute, Reminders: number(1)}},
+			expect: []Expected{{Group: "a", Opened: time.Minute, Reminders: new(1)}},
 			want:   []string{`line 5: acknowledge at 1m: no incident of group "a" is open`},
 		},
 		"a window": {
 			input: map[string]string{"b": "up, down x2, up x5"}, begin: Begin().Add(-time.Minute),
-			expect: []Expected{{Group: "b", Opened: time.Minute, Resolved: after(3 * time.Minute), Told: never, Quiet: "maintenance first"}},
+			expect: []Expected{{Group: "b", Opened: time.Minute, Resolved: new(3 * time.Minute), Told: never, Quiet: "maintenance first"}},
 		},
 		"what nobody is told of need not be expected": {
 			input:  map[string]string{"b": "up, down x2, up x5, down, up"},
-			expect: []Expected{{Group: "b", Opened: 8 * time.Minute, Resolved: after(9 * time.Minute), Told: whenever}},
+			expect: []Expected{{Group: "b", Opened: 8 * time.Minute, Resolved: new(9 * time.Minute), Told: whenever}},
 		},
 		"told by mistake": {
 			input:  map[string]string{"b": "up x8, down, up"},
-			expect: []Expected{{Group: "b", Opened: 8 * time.Minute, Resolved: after(9 * time.Minute), Told: never, Quiet: "maintenance"}},
+			expect: []Expected{{Group: "b", Opened: 8 * time.Minute, Resolved: new(9 * time.Minute), Told: never, Quiet: "maintenance"}},
 			want:   []string{"line 0: told, quiet of group b:"},
 		},
 		"a parent": {
 			input: map[string]string{"a": "up x8, down, up x3", "c": "up x8, down, up x3"},
 			expect: []Expected{
-				{Group: "a", Opened: 8 * time.Minute, Resolved: after(9 * time.Minute), Told: never, Quiet: "c is down"},
-				{Group: "c", Opened: 8 * time.Minute, Resolved: after(9 * time.Minute), Told: whenever},
+				{Group: "a", Opened: 8 * time.Minute, Resolved: new(9 * time.Minute), Told: never, Quiet: "c is down"},
+				{Group: "c", Opened: 8 * time.Minute, Resolved: new(9 * time.Minute), Told: whenever},
 			},
 		},
 		"a storm": {
 			input: map[string]string{"a": "up x8, down x3", "b": "up x8, down x3"},
 			expect: []Expected{
-				{Group: "a", Opened: 8 * time.Minute, Told: &Told{Ever: true, At: after(8 * time.Minute)}},
+				{Group: "a", Opened: 8 * time.Minute, Told: &Told{Ever: true, At: new(8 * time.Minute)}},
 				{Group: "b", Opened: 8 * time.Minute, Told: never, Quiet: "part of storm"},
-				{Group: "storm", Opened: 8 * time.Minute, Told: &Told{Ever: true, At: after(8*time.Minute + 1500*time.Millisecond)}},
+				{Group: "storm", Opened: 8 * time.Minute, Told: &Told{Ever: true, At: new(8*time.Minute + 1500*time.Millisecond)}},
 			},
 		},
 		"a storm that was not expected": {
