@@ -17,7 +17,10 @@ import (
 	"github.com/tripline/tripline/checks/probe"
 )
 
-var manyLogs = flag.Int("series", 25, "how many random logs TestTelling makes")
+var (
+	manyLogs = flag.Int("series", 25, "how many random logs TestTelling makes")
+	firstLog = flag.Uint64("series-from", 0, "the seed of the first of them")
+)
 
 // hourly is a schedule with a start in each hour.
 type hourly struct{ minute int }
@@ -443,7 +446,7 @@ func (v *witness) acknowledged(c *checks.Command, before []Incident, changes []C
 func TestTelling(t *testing.T) {
 	seen := map[string]int{}
 	for seed := range uint64(*manyLogs) {
-		telling(t, newWorld(seed), seen)
+		telling(t, newWorld(*firstLog+seed), seen)
 	}
 	for _, seed := range []uint64{
 		157, // a storm that grew was told of while all its parts flapped and none was bad
