@@ -178,6 +178,9 @@ func TestMaintenance(t *testing.T) {
 		t.Errorf("a window until green ends while the check flickers; there are\n%s", list)
 	}
 
+	if _, page := get(t, "http://"+s.listen+"/checks/"+within); !strings.Contains(page, `<tr class="maintenance" title="in maintenance">`) {
+		t.Errorf("the page does not mark the results in the window:\n%s", page)
+	}
 	s.fail(0, heals, within, green, greenFlickers)
 	s.waitTold(onceResolved(), heals, green, greenFlickers)
 	waitFor(t, patience, "the silent end", func() bool { _, open := s.quiet(within); return !open })
@@ -231,6 +234,9 @@ func TestMaintenanceCron(t *testing.T) {
 	s.waitTold(onlyOpened(), stays)
 	s.runs(3, before, stays)
 	s.wantTold(onlyOpened(), before, stays)
+	if _, page := get(t, "http://"+s.listen+"/checks/"+stays); !strings.Contains(page, `<tr class="maintenance" title="in maintenance">`) {
+		t.Errorf("the page does not mark the results in the window:\n%s", page)
+	}
 	s.fail(0, before, stays)
 	s.waitTold(onceResolved(), before, stays)
 	s.runs(3, before, stays)
