@@ -98,6 +98,7 @@ func (s *shop) waitQuiet(quiet bool, groups ...string) {
 // The tallies of an incident that has only been opened, and of one that has
 // been resolved as well.
 func onlyOpened() tally { return tally{Messages: 1, Posts: 1, Alerts: 1, Events: 1} }
+
 func onceResolved() tally {
 	return tally{Messages: 1, Posts: 2, Updates: 1, Resolves: 1, Alerts: 1, Ends: 1, Events: 2}
 }
