@@ -305,6 +305,18 @@ func TestMaintenance(t *testing.T) {
 	if at := base().Add(21 * time.Minute).UnixMilli(); !e.maintained(a, at) {
 		t.Error("it is forgotten what was in the window")
 	}
+	within := Maintained(e.Begun(), list[0])
+	for _, c := range []struct {
+		after time.Duration
+		want  bool
+	}{{19 * time.Minute, false}, {20 * time.Minute, true}, {23 * time.Minute, true}, {25 * time.Minute, false}, {20 * time.Minute, true}} {
+		if within == nil || within(base().Add(c.after)) != c.want {
+			t.Errorf("in the window that ended when all was well, after %s: want %t", c.after, c.want)
+		}
+	}
+	if Maintained([]Window{{Name: "other", Select: Select{Name: "b"}}}, list[0]) != nil {
+		t.Error("a is in the window of b")
+	}
 	want(t, "after it", p.results(26*time.Minute, "5", "b"), "opened b")
 }
 

@@ -119,6 +119,50 @@ func (e *Engine) recovery(c *check) int {
 	return cmp.Or(int(n), (&Rule{}).recoverAfter())
 }
 
+// once is the schedule of what begins at one time.
+type once time.Time
+
+// Next implements checks.Schedule.
+func (o once) Next(t time.Time) time.Time {
+	if start := time.Time(o); start.After(t) {
+		return start
+	}
+	return time.Time{}
+}
+
+// Begun returns the maintenance windows that people have begun, as far as they
+// are remembered: until a day after their end.
+func (e *Engine) Begun() (list []Window) {
+	for _, q := range e.silences {
+		if q.Maintenance && q.Until.After(q.From) {
+			list = append(list, Window{Name: q.ID, Select: q.Select, For: q.Until.Sub(q.From), Starts: once(q.From)})
+		}
+	}
+	return list
+}
+
+// Maintained returns what tells at which times c is in one of the windows, not
+// safe for concurrent use; nil if it is in none ever.
+func Maintained(windows []Window, c Subject) func(time.Time) bool {
+	var list []calendar
+	for _, w := range windows {
+		if w.Select.Matches(c) {
+			list = append(list, calendar{Window: w})
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return func(t time.Time) bool {
+		for k := range list {
+			if list[k].open(t.UnixMilli()) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
 // MostWindow is how long a maintenance window may last, and a silence.
 const MostWindow = 31 * 24 * time.Hour
 

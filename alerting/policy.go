@@ -32,7 +32,8 @@ type StormPolicy struct {
 }
 
 // FlappingPolicy keeps an incident open whose group breaks again and again,
-// until nothing was bad for half of the time of within.
+// until nothing was bad for half of the time of within; for all of it if
+// reopens is 1.
 type FlappingPolicy struct {
 	// Reopens is how many incidents must follow a first one. Default 3, 0 for never.
 	Reopens *int `yaml:"reopens,omitempty" json:"reopens,omitempty"`

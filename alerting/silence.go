@@ -64,8 +64,8 @@ func (s Select) isGroup(group string) bool {
 }
 
 // remembered is for how long a maintenance window that has ended is known:
-// results of its time may still come.
-const remembered = time.Hour
+// results of its time may still come, and people look back at them.
+const remembered = 24 * time.Hour
 
 // expire forgets what has ended, and notes when the next of it does.
 func (e *Engine) expire() {

@@ -28,3 +28,18 @@ func (e *Evaluator) setBudgets() {
 	defer e.mu.Unlock()
 	e.budgets = list
 }
+
+// Begun returns the maintenance windows that people have begun, those that have
+// ended of late included.
+func (e *Evaluator) Begun() []alerting.Window {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.begun)
+}
+
+func (e *Evaluator) setBegun() {
+	list := e.engine.Begun()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.begun = list
+}

@@ -22,6 +22,7 @@ type Engine interface {
 	Restore(checkpoint []byte) error
 	Adopt(stored []alerting.Incident) []alerting.Change
 	Budgets() []alerting.Budget
+	Begun() []alerting.Window
 }
 
 // Follower is the log of entries.
@@ -81,6 +82,7 @@ type Evaluator struct {
 	incidents map[string]alerting.Incident
 	position  Position
 	budgets   []alerting.Budget
+	begun     []alerting.Window
 	feeds     map[chan alerting.Incident]bool
 }
 
@@ -237,6 +239,7 @@ func (e *Evaluator) batch(ctx context.Context, seq uint64, entries []checks.Entr
 		return e.agree(ctx)
 	}
 	e.lookAtBudgets()
+	e.setBegun()
 	if slices.ContainsFunc(entries, func(e checks.Entry) bool { return e.Tick != nil }) {
 		if err := e.commitHere(ctx, e.grown()); err != nil {
 			return err
@@ -270,6 +273,7 @@ func (e *Evaluator) apply(ctx context.Context, changes []alerting.Change) error 
 	}
 	e.checkpoint(ctx)
 	e.setBudgets()
+	e.setBegun()
 	return nil
 }
 

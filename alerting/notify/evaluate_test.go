@@ -33,6 +33,8 @@ type ruleOfThumb struct {
 
 var _ Engine = (*alerting.Engine)(nil)
 
+func (r *ruleOfThumb) Begun() []alerting.Window { return nil }
+
 func (r *ruleOfThumb) Budgets() []alerting.Budget {
 	return []alerting.Budget{{Rule: "thumb", Bad: len(r.Open)}}
 }

@@ -35,6 +35,8 @@ func TestCrash(t *testing.T) {
 // incidentJSON is what the test reads of /api/incidents.
 type incidentJSON struct {
 	ID    string    `json:"id"`
+	Group string    `json:"group"`
+	Quiet string    `json:"quiet"`
 	Since time.Time `json:"since"`
 }
 

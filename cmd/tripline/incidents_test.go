@@ -75,7 +75,9 @@ func TestPeopleSay(t *testing.T) {
 	tg.mode.Store("ok")
 	waitFor(t, 30*time.Second, "the second resolve", func() bool { return len(resolves(slack)) == 2 })
 
-	// A deployment that breaks it and heals it again is told to nobody.
+	// A deployment that breaks it and heals it again is told to nobody. Before,
+	// no rule is about what is wrong, and yet it is not green.
+	tg.mode.Store("hang")
 	run(0, "maintenance m-", "maintenance", "start", "--group", "ws", "--for", "10m", "--until-green")
 	tg.mode.Store("404")
 	waitFor(t, 30*time.Second, "a quiet incident", func() bool {

@@ -164,6 +164,9 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 		Notifiers: func() []web.Notifier { return m.desks.states(m.config().Notifiers) }, Evidence: evidenceStore{m.journal}.newest,
 		Attempts: m.desks.attempts,
 		Budgets:  m.evaluator.Budgets, Warnings: m.warnings, Command: m.command, Metrics: prom.New(m.counters, m.self, m.slog),
+		Windows: func() []alerting.Window {
+			return append(m.evaluator.Begun(), m.config().Policy.Windows...)
+		},
 		Replay: replay.Handler(&stored{log: m.log, journal: m.journal}, m.slog),
 	})
 	return nil

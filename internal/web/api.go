@@ -16,6 +16,13 @@ func (o Options) checks() []checks.Check {
 	return o.Checks()
 }
 
+func (o Options) windows() []alerting.Window {
+	if o.Windows == nil {
+		return nil
+	}
+	return o.Windows()
+}
+
 // health answers whether the monitor itself is well; what it sees of its
 // targets is in the counts and changes nothing.
 func (h *Server) health(w http.ResponseWriter, _ *http.Request) {
@@ -90,13 +97,13 @@ func (h *Server) apiCheck(w http.ResponseWriter, r *http.Request) {
 	var answer struct {
 		Places []place `json:"places"` // one for each location it is probed from
 	}
-	list := named(h.o.checks(), r.PathValue("name"))
+	list, windows := named(h.o.checks(), r.PathValue("name")), h.o.windows()
 	h.o.State.view(list, time.Now(), func(rows []row, _ []alerting.Incident) {
 		for _, row := range rows {
 			p := place{row: row}
 			if row.track != nil {
 				last := row.track.last
-				p.History, p.Result = h.o.State.points(row.track), &last
+				p.History, p.Result = h.o.State.points(row.track, row.maintained(windows)), &last
 			}
 			answer.Places = append(answer.Places, p)
 		}

@@ -31,6 +31,8 @@ type placeView struct {
 
 type pointView struct {
 	At, Status, Class, Latency, Note string
+
+	Maintenance bool
 }
 
 // check shows one check with everything known of it.
@@ -43,9 +45,10 @@ func (h *Server) check(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var d checkData
+	windows := h.o.windows()
 	h.o.State.view(list, now, func(rows []row, _ []alerting.Incident) {
 		for _, row := range rows {
-			d.Places = append(d.Places, h.o.State.newPlaceView(row, now))
+			d.Places = append(d.Places, h.o.State.newPlaceView(row, windows, now))
 		}
 	})
 	d.Evidence = h.evidence(r, list[0], now)
@@ -57,17 +60,17 @@ func noCheck(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, fmt.Sprintf("No check is named %q.", r.PathValue("name")), http.StatusNotFound)
 }
 
-func (s *State) newPlaceView(r row, now time.Time) placeView {
-	v := placeView{rowView: newRowView(r, now)}
+func (s *State) newPlaceView(r row, windows []alerting.Window, now time.Time) placeView {
+	v := placeView{rowView: newRowView(r, windows, now)}
 	if r.track == nil {
 		return v
 	}
 	l := r.track.last
 	v.Phases, v.Measures, v.Facts = phases(l.Phases), measures(l.Measures), sorted(l.Facts)
-	ps := s.points(r.track)
+	ps := s.points(r.track, r.maintained(windows))
 	for i := range ps {
 		p := ps[len(ps)-1-i]
-		pv := pointView{At: clock(p.Slot, now), Status: p.Status, Class: string(p.Class), Latency: latency(p.LatencyMS)}
+		pv := pointView{At: clock(p.Slot, now), Status: p.Status, Class: string(p.Class), Latency: latency(p.LatencyMS), Maintenance: p.Maintenance}
 		if p.Slots > 0 {
 			pv.Note = fmt.Sprintf("%d runs missed", p.Slots)
 		}

@@ -85,6 +85,7 @@ type rowView struct {
 	From      string // the location, if there are several
 	Missed    string // slots without a run since the last result
 	Bars      []bar
+	Veil      string // over the bars that are in maintenance, as an SVG path
 	Words     string
 }
 
@@ -115,8 +116,9 @@ func (h *Server) page(w http.ResponseWriter, r *http.Request) {
 	defer h.render(r)()
 	now := time.Now()
 	var p pageData
+	windows := h.o.windows()
 	h.o.State.view(h.o.checks(), now, func(rows []row, incidents []alerting.Incident) {
-		p = newPage(rows, incidents, r.URL.Query().Has("all"), now)
+		p = newPage(rows, incidents, windows, r.URL.Query().Has("all"), now)
 	})
 	p.Problems, p.Warnings, p.Budgets = h.problems(), h.warnings(), worstBudgets(h.budgets())
 	if h.o.Notifiers != nil {
@@ -134,7 +136,7 @@ func (h *Server) page(w http.ResponseWriter, r *http.Request) {
 
 // newPage puts the worst groups and checks first, and keeps the order of the
 // configuration otherwise.
-func newPage(rows []row, incidents []alerting.Incident, all bool, now time.Time) pageData {
+func newPage(rows []row, incidents []alerting.Incident, windows []alerting.Window, all bool, now time.Time) pageData {
 	var p pageData
 	index := map[string]int{}
 	fold := len(rows) > foldAbove && !all
@@ -153,7 +155,7 @@ func newPage(rows []row, incidents []alerting.Incident, all bool, now time.Time)
 			p.Folded = true
 			continue
 		}
-		g.Rows = append(g.Rows, newRowView(r, now))
+		g.Rows = append(g.Rows, newRowView(r, windows, now))
 	}
 	for _, g := range p.Groups {
 		slices.SortStableFunc(g.Rows, func(a, b rowView) int { return cmp.Compare(urgency(a.Status), urgency(b.Status)) })
@@ -193,7 +195,7 @@ func (p *pageData) headline() {
 	p.Headline = strings.ToUpper(p.Headline[:1]) + p.Headline[1:]
 }
 
-func newRowView(r row, now time.Time) rowView {
+func newRowView(r row, windows []alerting.Window, now time.Time) rowView {
 	v := rowView{
 		row: r, ID: "check-" + r.Name, Link: checkLink(r.Name), LatencyIs: latency(r.LatencyMS),
 		LastRun: clock(r.LastRun, now), Words: "no runs yet",
@@ -211,7 +213,7 @@ func newRowView(r row, now time.Time) rowView {
 		}
 	}
 	if t := r.track; t != nil {
-		v.Bars, v.Words = t.picture()
+		v.Bars, v.Veil, v.Words = t.picture(r.maintained(windows))
 		if g := t.gap; g != nil && g.To.After(t.last.Slot) {
 			v.Missed = "no run at " + clock(g.From, now)
 			if g.To.After(g.From) {

@@ -39,6 +39,7 @@ type Options struct {
 	Facts     func() []Fact         // how the monitor itself does
 	Notifiers func() []Notifier
 	Budgets   func() []alerting.Budget // error budgets, in the order of the rules
+	Windows   func() []alerting.Window // of maintenance: results in them are marked
 	// Evidence returns the newest evidence of a check, nil if there is none.
 	Evidence func(ctx context.Context, check string) (*probe.Evidence, error)
 	// Attempts returns the newest attempts to tell an incident, oldest first.

@@ -29,6 +29,7 @@ type row struct {
 	LatencyMS float64      `json:"latency_ms,omitempty"`
 	History   []point      `json:"history,omitempty"`
 
+	labels  map[string]string
 	several bool // there is a row for another location too
 
 	track *track // nil before the first result; read only while the State is locked
@@ -41,6 +42,8 @@ type point struct {
 	Class     probe.Class `json:"class,omitempty"`
 	LatencyMS float64     `json:"latency_ms,omitempty"`
 	Slots     uint32      `json:"slots,omitempty"` // of a gap
+
+	Maintenance bool `json:"maintenance,omitempty"` // it is in a maintenance window
 }
 
 // view calls f, while s is locked, with one row for each of list and place.
@@ -67,7 +70,7 @@ func (s *State) rows(list []checks.Check, now time.Time) []row {
 }
 
 func newRow(c checks.Check, t *track, now time.Time) row {
-	r := row{Name: c.Name, Kind: c.Kind, Group: c.Group, URL: c.Endpoint.URL, Location: c.Location, track: t}
+	r := row{Name: c.Name, Kind: c.Kind, Group: c.Group, URL: c.Endpoint.URL, Location: c.Location, labels: c.Labels, track: t}
 	if r.Group == "" {
 		r.Group = c.Name
 	}
@@ -104,11 +107,17 @@ func intervalOf(c checks.Check, now time.Time) time.Duration {
 	return second.Sub(first)
 }
 
-// points returns the history of t, oldest first.
-func (s *State) points(t *track) []point {
+// maintained returns what tells which times are in one of the windows.
+func (r row) maintained(windows []alerting.Window) func(time.Time) bool {
+	return alerting.Maintained(windows, alerting.Subject{Name: r.Name, Kind: r.Kind, Group: r.Group, Labels: r.labels})
+}
+
+// points returns the history of t, oldest first. maintained may be nil.
+func (s *State) points(t *track, maintained func(time.Time) bool) []point {
 	var ps []point
 	t.history(func(c cell) {
 		p := point{Slot: time.UnixMilli(c.slot()).UTC(), Status: c.mark.String()}
+		p.Maintenance = maintained != nil && maintained(p.Slot)
 		if c.mark == markGap {
 			p.Slots = c.value
 		} else {
@@ -138,7 +147,7 @@ func (s *State) History(check string) []checks.Entry {
 		return nil
 	}
 	var list []checks.Entry
-	for _, p := range s.points(t) {
+	for _, p := range s.points(t, nil) {
 		e := checks.Entry{V: checks.ResultVersion}
 		if p.Status == markGap.String() {
 			e.Gap = &checks.Gap{Check: check, Location: t.last.Location, From: p.Slot, To: p.Slot, Slots: int(p.Slots)}
@@ -161,11 +170,13 @@ type bar struct {
 }
 
 // picture draws the history of t, newest at the right edge of 60 units, and
-// says it in words.
-func (t *track) picture() (bars []bar, words string) {
+// says it in words; veil covers the cells that are in maintenance.
+func (t *track) picture(maintained func(time.Time) bool) (bars []bar, veil, words string) {
 	x := historyLen - int(min(t.n, historyLen))
 	var counts [markGap + 1]int
 	var paths [markGap + 1]strings.Builder
+	var covers strings.Builder
+	covered := 0
 	var run mark
 	length := 0
 	draw := func() {
@@ -181,6 +192,10 @@ func (t *track) picture() (bars []bar, words string) {
 		}
 		run = c.mark
 		length++
+		if maintained != nil && maintained(time.UnixMilli(c.slot())) {
+			fmt.Fprintf(&covers, "M%d 0h1v10h-1z", x)
+			covered++
+		}
 		x++
 		counts[c.mark]++
 	})
@@ -192,7 +207,11 @@ func (t *track) picture() (bars []bar, words string) {
 			said = append(said, fmt.Sprintf("%d %s", counts[m], m))
 		}
 	}
-	return bars, "last runs: " + strings.Join(said, ", ")
+	words = "last runs: " + strings.Join(said, ", ")
+	if covered > 0 {
+		words += fmt.Sprintf("; %d of them in maintenance", covered)
+	}
+	return bars, covers.String(), words
 }
 
 // extent is where a mark is drawn on a height of 10 units.

@@ -267,7 +267,7 @@ func TestHeadline(t *testing.T) {
 				s.Apply(uint64(i+1), []checks.Entry{result(name, now, class)})
 			}
 			var p pageData
-			s.view(list, now, func(rows []row, incidents []alerting.Incident) { p = newPage(rows, incidents, false, now) })
+			s.view(list, now, func(rows []row, incidents []alerting.Incident) { p = newPage(rows, incidents, nil, false, now) })
 			p.Problems = tt.problems
 			p.headline()
 			if p.Mood != tt.mood || p.Headline != tt.want {
@@ -314,7 +314,7 @@ func TestState(t *testing.T) {
 			s.view(list, time.Now(), func(rows []row, _ []alerting.Incident) { rs = rows })
 			for i := range rs {
 				if rs[i].track != nil {
-					rs[i].History = s.points(rs[i].track)
+					rs[i].History = s.points(rs[i].track, nil)
 				}
 				rs[i].track = nil
 			}
@@ -384,6 +384,58 @@ func TestHistory(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
 	}
+}
+
+// beginning is the schedule of what begins once.
+type beginning time.Time
+
+func (b beginning) Next(t time.Time) time.Time {
+	if at := time.Time(b); at.After(t) {
+		return at
+	}
+	return time.Time{}
+}
+
+// TestMaintenanceIsMarked looks at a check of which three results of ten were in
+// a maintenance window, and at one that the window was not for.
+func TestMaintenanceIsMarked(t *testing.T) {
+	bubble(t, func(t *testing.T, now time.Time) {
+		s := NewState()
+		slot := func(n int) time.Time { return now.Truncate(time.Minute).Add(time.Duration(n-9) * time.Minute) }
+		for n := range 10 {
+			s.Apply(uint64(n+1), []checks.Entry{result("in", slot(n), probe.NotFound), result("out", slot(n), probe.OK)})
+		}
+		in := check("in", "shop")
+		in.Labels = map[string]string{"tier": "web"}
+		h := New(Options{
+			State: s, Log: slog.New(slog.DiscardHandler), Checks: func() []checks.Check { return []checks.Check{in, check("out", "shop")} },
+			Windows: func() []alerting.Window {
+				return []alerting.Window{{Select: alerting.Select{Labels: in.Labels}, For: 3 * time.Minute, Starts: beginning(slot(4))}}
+			},
+		}).Handler(false)
+		const veil = `<path class="maintenance" d="M54 0h1v10h-1zM55 0h1v10h-1zM56 0h1v10h-1z"><title>in maintenance</title></path>`
+		for _, page := range []string{"/", "/checks/in"} {
+			body := get(h, page).Body.String()
+			if strings.Count(body, veil) != 1 || !strings.Contains(body, "last runs: 10 down; 3 of them in maintenance") {
+				t.Errorf("%s does not mark the three results of one check:\n%s", page, body)
+			}
+		}
+		if body := get(h, "/checks/in").Body.String(); strings.Count(body, `<tr class="maintenance" title="in maintenance">`) != 3 {
+			t.Errorf("the list of runs does not mark three:\n%s", body)
+		}
+		if body := get(h, "/checks/out").Body.String(); strings.Contains(body, "maintenance") {
+			t.Errorf("a check that was in no window is marked:\n%s", body)
+		}
+		var answer struct{ Places []struct{ History []point } }
+		if err := json.Unmarshal(get(h, "/api/checks/in").Body.Bytes(), &answer); err != nil {
+			t.Fatal(err)
+		}
+		for n, p := range answer.Places[0].History {
+			if want := 4 <= n && n < 7; p.Maintenance != want {
+				t.Errorf("result %d: in maintenance %t, want %t", n, p.Maintenance, want)
+			}
+		}
+	})
 }
 
 func TestBrief(t *testing.T) {
