@@ -293,8 +293,14 @@ func TestMaintenance(t *testing.T) {
 	for k := range 3 {
 		p.results(time.Duration(16+k)*time.Minute, ".", "a", "b")
 	}
-	// One that ends when all its checks are good.
-	p.command(t, 20*time.Minute, CommandMaintenance, "id", "m1", "for", "30m", "until_green", "true")
+	// One that ends when all its checks are good again: not before something was bad.
+	p.command(t, 16*time.Minute, CommandMaintenance, "id", "m1", "for", "30m", "until_green", "true")
+	for k := range 4 {
+		p.results(time.Duration(17+k)*time.Minute, ".", "a", "b")
+	}
+	if got := e.Silences(); len(got) != 1 {
+		t.Errorf("before the deploy there are %v, want the window", got)
+	}
 	want(t, "a deploy", p.results(21*time.Minute, "55", "a", "b"))
 	for k := range 3 {
 		want(t, "recovers", p.results(time.Duration(22+k)*time.Minute, ".", "a", "b"))
@@ -309,7 +315,7 @@ func TestMaintenance(t *testing.T) {
 	for _, c := range []struct {
 		after time.Duration
 		want  bool
-	}{{19 * time.Minute, false}, {20 * time.Minute, true}, {23 * time.Minute, true}, {25 * time.Minute, false}, {20 * time.Minute, true}} {
+	}{{15 * time.Minute, false}, {20 * time.Minute, true}, {23 * time.Minute, true}, {25 * time.Minute, false}, {20 * time.Minute, true}} {
 		if within == nil || within(base().Add(c.after)) != c.want {
 			t.Errorf("in the window that ended when all was well, after %s: want %t", c.after, c.want)
 		}

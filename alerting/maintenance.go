@@ -83,7 +83,7 @@ func (e *Engine) maintained(c *check, slot int64) bool {
 }
 
 // green takes a result of check number k, and ends the maintenance windows that
-// end when all their checks are good, and are.
+// end when all their checks are good again, and are.
 func (e *Engine) green(k int32, good bool) {
 	for _, q := range e.silences {
 		if !q.UntilGreen || !q.covers[k] || !q.active(e.clock) {
@@ -93,9 +93,9 @@ func (e *Engine) green(k int32, good bool) {
 			q.Goods = map[string]int{}
 		}
 		if q.Goods[e.checks[k].name]++; !good {
-			q.Goods[e.checks[k].name] = 0
+			q.Goods[e.checks[k].name], q.Bad = 0, true
 		}
-		if good && e.allGreen(q) {
+		if good && q.Bad && e.allGreen(q) {
 			e.endSilence(q)
 		}
 	}

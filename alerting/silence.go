@@ -16,13 +16,15 @@ type Silence struct {
 	Select      Select    `json:"select,omitzero"`
 	From        time.Time `json:"from"`
 	Until       time.Time `json:"until"`
-	UntilGreen  bool      `json:"until_green,omitempty"` // it ends before when all its checks are good
+	UntilGreen  bool      `json:"until_green,omitempty"` // it ends before when what was bad in it and all its other checks are good
 	By          string    `json:"by"`
 	Why         string    `json:"why,omitempty"`
 
 	// Goods counts, by check, the good results in a row since it began, if it
 	// ends with them.
 	Goods map[string]int `json:"goods,omitempty"`
+	// Bad says that there was a bad result since: before a deployment all is good too.
+	Bad bool `json:"bad,omitempty"`
 }
 
 // silence is a Silence with the checks that it covers.

@@ -244,7 +244,7 @@ type maintenanceCmd struct {
 type maintenanceStartCmd struct {
 	selectFlags
 	For        probe.Duration `required:"" help:"How long at most, such as 10m." placeholder:"DURATION"`
-	UntilGreen bool           `help:"End it as soon as all its checks have been good in a row, as often as the rules want for recovery."`
+	UntilGreen bool           `help:"End it as soon as something was bad and all its checks are good again, as often in a row as the rules want for recovery."`
 	Why        string         `help:"Why, for people." placeholder:"TEXT"`
 	byFlag
 	configFlag
