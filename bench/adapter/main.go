@@ -70,7 +70,7 @@ func (w workload) config(dir string) string {
 	fmt.Fprintf(&b, "version: 1\ndata: {dir: %q}\nhttp: {listen: %q}\ndefaults: {confirm: 0}\nchecks:\n", filepath.Join(dir, "data"), w.Listen)
 	for _, c := range w.Checks {
 		interval := time.Duration(c.IntervalMS) * time.Millisecond
-		timeout := time.Duration(c.TimeoutMS) * time.Millisecond
+		timeout := min(time.Duration(c.TimeoutMS)*time.Millisecond, interval*9/10)
 		confirm := 0
 		if w.Webhook != "" {
 			confirm = w.Threshold - 1

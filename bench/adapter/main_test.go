@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -45,6 +46,17 @@ func sample(t *testing.T) (w workload) {
 		t.Fatal(err)
 	}
 	return w
+}
+
+func TestConfigTimeout(t *testing.T) {
+	w := sample(t)
+	w.Webhook = ""
+	for i := range w.Checks {
+		w.Checks[i].IntervalMS, w.Checks[i].TimeoutMS = 2000, 1900
+	}
+	if got := w.config("/scratch"); !strings.Contains(got, "every: 2s, timeout: 1.8s") || strings.Contains(got, "1.9s") {
+		t.Errorf("want a timeout that fits:\n%s", got)
+	}
 }
 
 func TestConfig(t *testing.T) {
