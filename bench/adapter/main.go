@@ -67,7 +67,7 @@ func become(tripline, file string) error {
 // n-1 re-probes: both want n failed attempts before anybody is told.
 func (w workload) config(dir string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "version: 1\ndata: {dir: %q}\nhttp: {listen: %q}\ndefaults: {confirm: 0}\nchecks:\n", filepath.Join(dir, "data"), w.Listen)
+	fmt.Fprintf(&b, "version: 1\ndata: {dir: %q}\nhttp: {listen: %q}\ndefaults: {confirm: 0}\nincidents: {flapping: {reopens: 0}}\nchecks:\n", filepath.Join(dir, "data"), w.Listen)
 	for _, c := range w.Checks {
 		interval := time.Duration(c.IntervalMS) * time.Millisecond
 		timeout := min(time.Duration(c.TimeoutMS)*time.Millisecond, interval*9/10)
