@@ -64,11 +64,9 @@ func (p *problems) selected(s Select, subjects []Subject) []Subject {
 		p.add("select.name", "%q is no pattern: a bracket is open or a backslash at the end", s.Name)
 		return nil
 	}
-	var list []Subject
-	for _, c := range subjects {
-		if s.Matches(c) {
-			list = append(list, c)
-		}
+	list := subjects // not copied if it is all of them
+	if other := func(c Subject) bool { return !s.Matches(c) }; slices.ContainsFunc(subjects, other) {
+		list = slices.DeleteFunc(slices.Clone(subjects), other)
 	}
 	if len(list) > 0 || len(subjects) == 0 {
 		return list

@@ -61,15 +61,14 @@ type scope struct {
 func divide(r *Rule, selected []Subject) scope {
 	s := scope{subjects: selected}
 	index := map[string]int{}
-	for _, c := range selected {
+	for i, c := range selected {
 		_, of := r.keys(c)
-		k, ok := index[of]
-		if !ok {
-			k = len(s.sets)
-			index[of] = k
-			s.sets = append(s.sets, nil)
+		if k, ok := index[of]; ok {
+			s.sets[k] = append(s.sets[k], c)
+			continue
 		}
-		s.sets[k] = append(s.sets[k], c)
+		index[of] = len(s.sets)
+		s.sets = append(s.sets, selected[i:i+1:i+1]) // a copy only once it grows
 	}
 	return s
 }
