@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"runtime/debug"
 	"text/tabwriter"
 	"time"
 
@@ -33,9 +31,7 @@ const replayGC = 200
 // Run replays the log and prints what the rules decide, and what is different
 // from what they decided live.
 func (c backtestCmd) Run(ctx context.Context, p program) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(replayGC)
-	}
+	collect(replayGC)
 	cfg, err := c.load(p)
 	if err != nil {
 		return err

@@ -42,6 +42,7 @@ func (c runCmd) Run(ctx context.Context, p program) error {
 	}
 	m.reloader = &reloader{monitor: m, program: p, flag: c.configFlag, watch: c.Watch}
 	c.greet(p, m, l.Addr())
+	collect(runningGC)
 	debug.FreeOSMemory() // what reading the config took
 	return errors.Join(m.run(ctx, l), m.journal.Close())
 }
