@@ -70,6 +70,12 @@ func (c *channel) Notify(ctx context.Context, m Message, told *Receipt) (Receipt
 	return Receipt{IDs: map[string]string{"ts": m.Incident.ID}}, nil
 }
 
+func (c *channel) note(way string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ways[way]++
+}
+
 func (c *channel) set(faults int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,16 +143,16 @@ func deskRun(t *testing.T, seed uint64, ways map[string]int) {
 			b.end()
 			refuse(false)
 			b = newDesk()
-			ways["killed"]++
+			c.note("killed")
 		case way == 10:
 			b.end()
 			b = newDesk()
-			ways["stopped"]++
+			c.note("stopped")
 		case way == 11:
 			refuse(true)
 			b.after(time.Duration(rnd.IntN(60)) * time.Second)
 			refuse(false)
-			ways["disk"]++
+			c.note("disk")
 		}
 	}
 	c.set(0)
