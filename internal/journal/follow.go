@@ -70,7 +70,7 @@ func (l *Log[T]) since(next uint64) (batches []Batch[T], upTo uint64, changed <-
 func (l *Log[T]) read(ctx context.Context, next, upTo uint64) ([]Batch[T], uint64, error) {
 	var msgs []logMessage
 	err := l.j.insist(ctx, func(ctx context.Context, e *engine) (err error) {
-		msgs, err = e.readLog(ctx, next)
+		msgs, err = e.readLog(ctx, next, readBytes)
 		return err
 	})
 	if err != nil {

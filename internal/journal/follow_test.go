@@ -294,3 +294,37 @@ func TestRing(t *testing.T) {
 		t.Errorf("ring holds %d batches, %d entries", len(r.batches), r.entries)
 	}
 }
+
+// The server says nothing at the end of a page that is exactly as large as was asked for.
+func TestReadPagesOfEverySize(t *testing.T) {
+	t.Parallel()
+	j := open(t, Options{})
+	l := newLog(t, j, LogOptions[entry]{})
+	background(t, l.Run)
+	const total = 8
+	for id := 1; id <= total; id++ {
+		appendBatches(t, l, id, 1, strings.Repeat("x", id)) // no two of one size
+	}
+	e, err := j.current(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes := map[int]int{} // by the number of messages on the page
+	for size := 200; size < 800; size++ {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		msgs, err := e.readLog(ctx, 1, size)
+		cancel()
+		if err != nil {
+			t.Fatalf("a page of %d bytes: %v", size, err)
+		}
+		sizes[len(msgs)]++
+		for i, m := range msgs {
+			if m.seq != uint64(i+1) {
+				t.Fatalf("a page of %d bytes: message %d is number %d of the log", size, i+1, m.seq)
+			}
+		}
+	}
+	if sizes[0] > 0 || len(sizes) < 4 {
+		t.Errorf("pages with this many messages: %v, want none with 0 and some with each of several", sizes)
+	}
+}

@@ -56,7 +56,7 @@ func (l *Log[T]) scanFrom(ctx context.Context, next, upTo uint64, f func(seq uin
 	for next <= upTo {
 		var msgs []logMessage
 		err := l.j.insist(ctx, func(ctx context.Context, e *engine) (err error) {
-			msgs, err = e.readLog(ctx, next)
+			msgs, err = e.readLog(ctx, next, readBytes)
 			return err
 		})
 		if err != nil {

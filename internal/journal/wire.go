@@ -99,9 +99,11 @@ func (e *engine) lastSequence(ctx context.Context, stream string) (first, last u
 	return st.FirstSeq, st.LastSeq, nil
 }
 
-// collect sends one request and gathers up to n answers. The server ends them with a status message, which is returned too, or
-// with nothing when it has sent n.
-func (e *engine) collect(ctx context.Context, subject string, request any, n int) (msgs []*nats.Msg, status *nats.Msg, err error) {
+// collect sends one request and gathers up to n answers, or up to size bytes of them if size is not 0. The server ends them with
+// a status message, which is returned too, or with nothing when it has sent n, or exactly size bytes.
+func (e *engine) collect(
+	ctx context.Context, subject string, request any, n, size int,
+) (msgs []*nats.Msg, status *nats.Msg, err error) {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return nil, nil, err
@@ -116,7 +118,7 @@ func (e *engine) collect(ctx context.Context, subject string, request any, n int
 	if err := e.nc.PublishRequest(subject, inbox, body); err != nil {
 		return nil, nil, err
 	}
-	for len(msgs) < n {
+	for got := 0; len(msgs) < n && (size == 0 || got < size); {
 		var m *nats.Msg
 		select {
 		case m = <-queue:
@@ -129,6 +131,7 @@ func (e *engine) collect(ctx context.Context, subject string, request any, n int
 			return msgs, m, nil
 		}
 		msgs = append(msgs, m)
+		got += m.Size()
 	}
 	return msgs, nil, nil
 }
@@ -184,7 +187,7 @@ func (e *engine) whole(stream string) error {
 
 // readLast returns the newest message whose subject matches filter, or ErrNotFound.
 func (e *engine) readLast(ctx context.Context, stream, filter string) (record, error) {
-	msgs, status, err := e.collect(ctx, "$JS.API.DIRECT.GET."+stream, directGet{LastBySubj: filter}, 1)
+	msgs, status, err := e.collect(ctx, "$JS.API.DIRECT.GET."+stream, directGet{LastBySubj: filter}, 1, 0)
 	if err == nil {
 		err = e.whole(stream)
 	}
@@ -204,7 +207,7 @@ func (e *engine) readLast(ctx context.Context, stream, filter string) (record, e
 // It never sees half of an atomic batch: the server holds batches back from direct reads until they are whole.
 func (e *engine) readFrom(ctx context.Context, stream, filter string, seq uint64) (records []record, more bool, err error) {
 	req := directGet{Seq: seq, Batch: readMessages, MaxBytes: readBytes, NextBySubj: filter}
-	msgs, status, err := e.collect(ctx, "$JS.API.DIRECT.GET."+stream, req, readMessages+1) // and the status at its end
+	msgs, status, err := e.collect(ctx, "$JS.API.DIRECT.GET."+stream, req, readMessages+1, 0) // and the status at its end
 	if err == nil {
 		err = e.whole(stream)
 	}
@@ -238,9 +241,10 @@ type logMessage struct {
 	data []byte
 }
 
-// readLog returns messages of the log from seq on, in order; none means that there are none. A consumer is made for it and
-// removed again: it delivers a message for half the CPU of a direct read, and holds nothing open while the messages are used.
-func (e *engine) readLog(ctx context.Context, seq uint64) (_ []logMessage, err error) {
+// readLog returns messages of the log from seq on, in order, of at most size bytes together; none means that there are none. A
+// consumer is made for it and removed again: it delivers a message for half the CPU of a direct read, and holds nothing open
+// while the messages are used. The first message must not be larger than size.
+func (e *engine) readLog(ctx context.Context, seq uint64, size int) (_ []logMessage, err error) {
 	c, err := e.js.CreateConsumer(ctx, streamLog, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: seq,
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute,
@@ -257,8 +261,8 @@ func (e *engine) readLog(ctx context.Context, seq uint64) (_ []logMessage, err e
 		Batch    int  `json:"batch"`
 		MaxBytes int  `json:"max_bytes"`
 		NoWait   bool `json:"no_wait"`
-	}{readMessages, readBytes, true}
-	raw, status, err := e.collect(ctx, "$JS.API.CONSUMER.MSG.NEXT."+streamLog+"."+info.Name, request, readMessages)
+	}{readMessages, size, true}
+	raw, status, err := e.collect(ctx, "$JS.API.CONSUMER.MSG.NEXT."+streamLog+"."+info.Name, request, readMessages, size)
 	if err != nil {
 		return nil, err
 	}
