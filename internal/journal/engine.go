@@ -162,6 +162,8 @@ func (e *engine) health(stream string) error {
 	return nil
 }
 
+// stop ends the server at once. Lame duck mode is for servers that have clients to send elsewhere: without a listener the server
+// does not even enter it.
 func (e *engine) stop() {
 	close(e.gone)
 	if e.nc != nil {
