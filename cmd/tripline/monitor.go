@@ -189,8 +189,10 @@ func routeFor(cfg *config.Config) func(alerting.Incident, time.Time) []string {
 // seenBack is how far back the log is read for the newest slot of each check.
 const seenBack = 5 * time.Minute
 
-// logEnd returns the time of the newest entry in the log, zero for an empty
-// log, and the newest slot in it of each check that had one lately.
+// logEnd returns the time of the newest entry in the log, zero for a log that
+// has none, and the newest slot in it of each check that had one lately. It
+// reads what is there: nobody writes yet, and the newest batch may have expired
+// or not decode.
 func (m *monitor) logEnd(ctx context.Context) (newest time.Time, seen map[string]time.Time, err error) {
 	last := m.log.Last()
 	if last == 0 {
@@ -200,11 +202,10 @@ func (m *monitor) logEnd(ctx context.Context) (newest time.Time, seen map[string
 	if err != nil {
 		return newest, nil, fmt.Errorf("read the end of the log: %w", err)
 	}
-	found := errors.New("found")
 	for back := uint64(0); ; back = 4*back + 512 {
 		from, start := max(first, last-min(last, back)), time.Time{}
 		seen = map[string]time.Time{}
-		err := m.log.Follow(ctx, from, func(_ context.Context, b journal.Batch[checks.Entry]) error {
+		err := m.log.Range(ctx, from, last, func(b journal.Batch[checks.Entry]) error {
 			if start.IsZero() {
 				start = b.Time
 			}
@@ -212,12 +213,9 @@ func (m *monitor) logEnd(ctx context.Context) (newest time.Time, seen map[string
 				newest = later(newest, e.Time())
 				see(seen, e)
 			}
-			if b.Seq >= last {
-				return found
-			}
 			return nil
 		})
-		if !errors.Is(err, found) {
+		if err != nil {
 			return newest, nil, fmt.Errorf("read the end of the log: %w", err)
 		}
 		if from <= first || newest.Sub(start) > seenBack {

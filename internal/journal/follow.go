@@ -54,6 +54,26 @@ func (l *Log[T]) Follow(ctx context.Context, from uint64, f func(ctx context.Con
 	}
 }
 
+// Range calls f with every batch from one sequence to another, both included, in order and each once, as far as it is kept and
+// durable, and returns when there is no more: it waits for nothing. Batches that do not decode are passed over. It returns f's
+// or ctx's error, an error that wraps ErrNewer, or ErrClosed.
+func (l *Log[T]) Range(ctx context.Context, from, to uint64, f func(b Batch[T]) error) error {
+	next, to := max(from, 1), min(to, l.Last())
+	for next <= to {
+		batches, after, err := l.read(ctx, next, to)
+		if err != nil {
+			return err
+		}
+		for _, b := range batches {
+			if err := f(b); err != nil {
+				return err
+			}
+		}
+		next = after
+	}
+	return nil
+}
+
 // since returns the batches from next on up to the newest durable one, upTo; or, when there is none, a channel that is closed
 // when there is; or neither, when next is older than the ring.
 func (l *Log[T]) since(next uint64) (batches []Batch[T], upTo uint64, changed <-chan struct{}) {

@@ -238,6 +238,39 @@ func TestPoisonedAndNewerBatches(t *testing.T) {
 	}
 }
 
+// TestRange reads pieces of a log, also such as end where nothing can be read, and waits for nothing.
+func TestRange(t *testing.T) {
+	j := open(t, Options{})
+	for i, data := range []string{`[{"id":1}]`, `{half`, `[{"id":3}]`, `{half`, `[{"id":5,"V":2}]`} {
+		if _, err := j.engine.js.Publish(t.Context(), rootLog, []byte(data)); err != nil {
+			t.Fatalf("message %d: %v", i+1, err)
+		}
+	}
+	l := newLog(t, j, LogOptions[entry]{Encode: encodeJSON[entry], Decode: decodeVersioned})
+	for _, c := range []struct {
+		from, to uint64
+		want     string
+		newer    bool
+	}{
+		{0, 4, "[1 3]", false},
+		{1, 1, "[1]", false},
+		{2, 2, "[]", false},
+		{2, 4, "[3]", false},
+		{4, 3, "[]", false},
+		{6, 9, "[]", false},
+		{3, 99, "[3]", true},
+	} {
+		seen := []uint64{}
+		err := l.Range(t.Context(), c.from, c.to, func(b Batch[entry]) error {
+			seen = append(seen, b.Seq)
+			return nil
+		})
+		if fmt.Sprint(seen) != c.want || errors.Is(err, ErrNewer) != c.newer || err != nil && !c.newer {
+			t.Errorf("from %d to %d: %v, %v; want %s", c.from, c.to, seen, err, c.want)
+		}
+	}
+}
+
 func TestFollowEndsWithTheJournal(t *testing.T) {
 	j := open(t, Options{})
 	l := newLog(t, j, LogOptions[entry]{})
