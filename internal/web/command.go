@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,9 +9,9 @@ import (
 	"time"
 )
 
-// commandTime is how long a command may take: to reload 100,000 checks takes
+// CommandTime is how long a command may take: to reload 100,000 checks takes
 // half a minute.
-const commandTime = 5 * time.Minute
+const CommandTime = 5 * time.Minute
 
 // maxCommand is the most bytes of a command's arguments.
 const maxCommand = 64 << 10
@@ -25,9 +26,14 @@ func (h *Server) command() http.Handler {
 			http.Error(w, fmt.Sprintf("the body is no JSON object of texts: %v", err), http.StatusBadRequest)
 			return
 		}
+		if args == nil { // the body was null
+			args = map[string]string{}
+		}
 		// A writer that cannot be told one keeps the server's.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(commandTime))
-		answer, err := h.o.Command(r.Context(), r.PathValue("name"), args)
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(CommandTime + writeTimeout))
+		ctx, cancel := context.WithTimeout(r.Context(), CommandTime)
+		defer cancel()
+		answer, err := h.o.Command(ctx, r.PathValue("name"), args)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 			return

@@ -16,6 +16,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -52,10 +55,14 @@ type Options struct {
 	// Command carries out POST /api/commands/{name} and returns what to answer.
 	Command func(ctx context.Context, name string, args map[string]string) (string, error)
 
+	// PublicHost is the host of the address under which people reach this
+	// server, where that is not this machine's; "" if there is none.
+	PublicHost func() string
 	// Token is wanted from everybody who asks for more than /health: as
 	// "Authorization: Bearer <token>" or as the password of basic
 	// authentication, with any user name. Empty: not wanted, but then only
-	// this machine gets more than /health.
+	// this machine gets more than /health, and only by its own names or
+	// PublicHost.
 	Token string
 }
 
@@ -124,7 +131,24 @@ func (h *Server) Handler(exposed bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", h.health)
 	mux.Handle("/", h.guard(exposed, inner))
-	return headers(mux)
+	return h.recovered(headers(mux))
+}
+
+// recovered answers 500 where next panics, and logs why.
+func (h *Server) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler: // a sign to net/http
+				panic(v)
+			default:
+				h.o.Log.Error("a request made the program panic", "method", r.Method, "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
+				http.Error(w, "This is a fault of Tripline; its log says more.", http.StatusInternalServerError)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
 }
 
 // headers sets what holds for every answer. Pages load nothing from elsewhere.
@@ -147,6 +171,9 @@ func (h *Server) guard(exposed bool, next http.Handler) http.Handler {
 		case h.o.Token == "" && exposed:
 			http.Error(w, "This address can be reached from other machines and no http.token is configured: only /health answers.", http.StatusForbidden)
 			return
+		case h.o.Token == "" && !h.here(r.Host):
+			http.Error(w, fmt.Sprintf("This monitor is not %.100q: without http.token it answers to localhost, loopback addresses and the host of http.url.", r.Host), http.StatusMisdirectedRequest)
+			return
 		case h.o.Token != "":
 			got := sha256.Sum256([]byte(credential(r)))
 			if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
@@ -157,6 +184,25 @@ func (h *Server) guard(exposed bool, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// here tells whether a Host header names this machine, or is the public one. A
+// browser sends the name of the page that asks: if that is another site's whose
+// name now means 127.0.0.1 (DNS rebinding), its scripts could read the answer.
+func (h *Server) here(host string) bool {
+	name := hostname(host)
+	if ip, err := netip.ParseAddr(name); err == nil {
+		return ip.Unmap().IsLoopback()
+	}
+	if strings.EqualFold(name, "localhost") {
+		return true
+	}
+	return name != "" && h.o.PublicHost != nil && strings.EqualFold(name, hostname(h.o.PublicHost()))
+}
+
+// hostname returns the name or address in a Host header, without port.
+func hostname(host string) string {
+	return (&url.URL{Host: host}).Hostname()
 }
 
 // credential returns the bearer token or the basic password of r, or "".

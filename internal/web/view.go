@@ -74,16 +74,19 @@ func newRow(c checks.Check, t *track, now time.Time) row {
 	if r.Group == "" {
 		r.Group = c.Name
 	}
-	interval := intervalOf(c, now)
-	r.Interval = interval.Seconds()
 	if t == nil || t.last.Check == "" {
+		_, interval := slotAfter(c, now)
+		r.Interval = interval.Seconds()
 		r.Status, r.Reason = probe.Unknown, "no result yet"
 		return r
 	}
 	l := &t.last
 	r.Location, r.Status, r.Class, r.Stage, r.Reason = l.Location, l.Status, l.Class, l.Stage, l.Reason
 	r.Since, r.AtLeast, r.LastRun, r.LatencyMS = t.since, t.atLeast, l.Start, ms(l.Latency)
-	if quiet := now.Sub(l.Start.Add(l.Duration)); interval > 0 && quiet > 2*interval+30*time.Second {
+	due, interval := slotAfter(c, l.Slot)
+	r.Interval = interval.Seconds()
+	if interval > 0 && now.Sub(due) > interval+30*time.Second { // it would have ended, and be in the log
+		quiet := now.Sub(l.Start.Add(l.Duration))
 		r.Reason = fmt.Sprintf("no result for %s, want one every %s; the last was %s", brief(quiet), brief(interval), l.Status)
 		r.Status, r.Class, r.Stage, r.LatencyMS = probe.Unknown, "", "", 0
 		r.Since, r.AtLeast = l.Start, false
@@ -91,20 +94,25 @@ func newRow(c checks.Check, t *track, now time.Time) row {
 	return r
 }
 
-// intervalOf returns the time between two slots of c; 0 if it has none.
-func intervalOf(c checks.Check, now time.Time) time.Duration {
+// slotAfter returns the first slot of c after t and the time between two slots
+// about then; 0 if it has none. A schedule may pause, over the night say: that
+// is no interval.
+func slotAfter(c checks.Check, t time.Time) (first time.Time, interval time.Duration) {
 	if c.Schedule == nil {
-		return 0
+		return first, 0
 	}
-	first := c.Schedule.Next(now)
-	if first.IsZero() {
-		return 0
+	if first = c.Schedule.Next(t); first.IsZero() {
+		return first, 0
 	}
 	second := c.Schedule.Next(first)
 	if second.IsZero() {
-		return 0
+		return first, 0
 	}
-	return second.Sub(first)
+	interval = second.Sub(first)
+	if third := c.Schedule.Next(second); !third.IsZero() {
+		interval = min(interval, third.Sub(second))
+	}
+	return first, interval
 }
 
 // maintained returns what tells which times are in one of the windows.

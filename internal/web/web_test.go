@@ -66,8 +66,18 @@ func bubble(t *testing.T, f func(t *testing.T, now time.Time)) {
 }
 
 func get(h http.Handler, target string) *httptest.ResponseRecorder {
+	return getAs(h, "localhost:8080", "", target)
+}
+
+// getAs asks with a Host header and a bearer token.
+func getAs(h http.Handler, host, token, target string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, target, nil)
+	r.Host = host
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, target, nil))
+	h.ServeHTTP(w, r)
 	return w
 }
 
@@ -533,6 +543,7 @@ func TestWhoMaySeeWhat(t *testing.T) {
 			h := New(Options{State: NewState(), Token: tt.token, Metrics: metrics, Log: slog.New(slog.DiscardHandler)}).Handler(tt.exposed)
 			for _, path := range []string{"/", "/api/checks", "/api/incidents", "/api/budgets", "/live", "/metrics", "/style.css", "/checks/x", "/nothing", "/health"} {
 				r := httptest.NewRequest(http.MethodGet, path, nil)
+				r.Host = "localhost:8080"
 				if tt.sent != nil {
 					tt.sent(r)
 				}
