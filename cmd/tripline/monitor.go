@@ -159,7 +159,7 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 	m.counters = m.newCounters()
 	m.exporter = m.newExporter()
 	m.server = web.New(web.Options{
-		State: m.page, Version: versionString(), Environment: m.cfg.Environment, Started: time.Now(), Log: m.slog, Token: m.cfg.HTTP.Token,
+		State: m.page, Version: versionString(), Environment: m.cfg.Environment, Started: time.Now(), Log: m.slog, Token: m.cfg.HTTP.Token, PublicHost: m.publicHost,
 		Checks: func() []checks.Check { return m.config().Checks }, Problems: m.health.problems, Facts: m.health.facts,
 		Notifiers: func() []web.Notifier { return m.desks.states(m.config().Notifiers) }, Evidence: evidenceStore{m.journal}.newest,
 		Attempts: m.desks.attempts,

@@ -65,9 +65,27 @@ func (m *monitor) follow(ctx context.Context, from uint64, f func(journal.Batch[
 	return err
 }
 
-// link is where the page shows an incident.
+// link is where the page shows an incident, "" if it has no address for people.
+// What is told directly is no incident of the page, which shows the trouble itself.
 func (m *monitor) link(i alerting.Incident) string {
-	return "http://" + dialable(m.config().HTTP.Listen) + "/#incident-" + url.PathEscape(i.ID)
+	page := m.config().PageURL()
+	switch {
+	case page == "":
+		return ""
+	case len(i.Findings) > 0 && i.Findings[0].Kind == "log":
+		return page + "/"
+	}
+	return page + "/incidents/" + url.PathEscape(i.ID)
+}
+
+// publicHost is the host under which people reach the page, "" if nobody has
+// said one.
+func (m *monitor) publicHost() string {
+	u, err := url.Parse(m.config().HTTP.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
 
 // dialable makes an address to listen on one to connect to.

@@ -52,6 +52,16 @@ type Config struct {
 	when        []string // the schedule of each check as the file says it
 }
 
+// PageURL is the address of the page for people, without a slash at its end:
+// http.url or, where only this machine can connect, that. It is "" where
+// nobody has said how people reach the page.
+func (c *Config) PageURL() string {
+	if c.HTTP.URL != "" || !isLoopback(c.HTTP.Listen) {
+		return c.HTTP.URL
+	}
+	return "http://" + c.HTTP.Listen
+}
+
 // IncidentText tells settings of incidents apart.
 func (c *Config) IncidentText() string { return fingerprint(c.incidents) }
 

@@ -91,6 +91,11 @@ type HTTP struct {
 	Listen string `yaml:"listen,omitempty"`
 	// Token is what others must present to see anything but /health.
 	Token string `yaml:"token,omitempty"`
+	// URL is the address under which people reach the page, such as
+	// https://tripline.example.com; it may have a path, which a proxy takes
+	// away again. Messages link to it: {url}/incidents/{id}. Without it they
+	// have links only where listen is on loopback.
+	URL string `yaml:"url,omitempty"`
 }
 
 // Defaults apply to all checks that do not say otherwise.

@@ -205,6 +205,24 @@ func (l *loader) listen() {
 	if h.Token != "" && len(h.Token) < 8 {
 		l.failOnce(l.at("http.token"), "http.token: %d characters, want at least 8, or none at all", utf8.RuneCountInString(h.Token))
 	}
+	l.publicURL()
+}
+
+// publicURL judges the address of the page and makes it one to put a path behind.
+func (l *loader) publicURL() {
+	h := &l.cfg.HTTP
+	if h.URL == "" {
+		return
+	}
+	u, err := probe.ResolveURL(nil, h.URL, "https", "http")
+	switch {
+	case err != nil:
+		l.failOnce(l.at("http.url"), "http.url: %s", err)
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery:
+		l.failOnce(l.at("http.url"), "http.url: want no user, no password and no query: everybody who is told reads it")
+	default:
+		h.URL = strings.TrimRight(u.String(), "/")
+	}
 }
 
 // connectionDefaults reads the defaults before all else, so that the settings

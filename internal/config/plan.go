@@ -79,6 +79,9 @@ func (c *Config) Plan(now time.Time) string {
 	}
 	title("This process:")
 	line("  page and API", c.HTTP.Listen, c.exposure())
+	if c.HTTP.URL != "" {
+		line("  for people", c.HTTP.URL, "messages link to it")
+	}
 	line("  data", c.Data.Dir, fmt.Sprintf("results kept for %s, at most %s", c.Data.Keep, c.Data.MaxSize))
 	if c.Canaries != nil {
 		line("  canaries", c.Canaries.String(), "asked when a target does not answer")
