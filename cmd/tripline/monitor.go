@@ -142,7 +142,6 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 		Checks: m.cfg.Checks, Fingerprints: m.cfg.Fingerprints, Location: m.cfg.Location, Sink: m.log,
 		Evidence: evidenceStore{m.journal}.put, RunAtStart: true, Newest: newest, Seen: seen, Log: m.slog,
 	})
-	m.closers = closers{}
 	if err := m.closers.replace(&config.Config{}, m.cfg); err != nil {
 		return err
 	}

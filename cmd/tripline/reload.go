@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tripline/tripline/alerting"
@@ -21,21 +17,46 @@ import (
 )
 
 // reloader puts a new config in place of the running one. It reads and builds
-// everything first: a file with errors changes nothing.
+// everything first: a file with errors changes nothing. All reloads are made by
+// run, one at a time: they do not end halfway when whoever asked goes away.
 type reloader struct {
-	monitor *monitor
-	program program
-	flag    configFlag
-	watch   bool // reload when the file changes
+	monitor  *monitor
+	program  program
+	flag     configFlag
+	watch    bool // reload when the file changes
+	requests chan chan<- reloaded
+}
 
-	mu sync.Mutex // one reload at a time
+// reloaded is what came of a reload: the differences, for people.
+type reloaded struct {
+	text string
+	err  error
+}
+
+func newReloader(m *monitor, p program, f configFlag, watch bool) *reloader {
+	return &reloader{monitor: m, program: p, flag: f, watch: watch, requests: make(chan chan<- reloaded)}
+}
+
+// ask asks run for a reload, and waits for what comes of it as long as ctx
+// lasts.
+func (r *reloader) ask(ctx context.Context) (string, error) {
+	answer := make(chan reloaded, 1)
+	select {
+	case r.requests <- answer:
+	case <-ctx.Done():
+		return "", fmt.Errorf("reload: not begun, another one is under way: %w", ctx.Err())
+	}
+	select {
+	case a := <-answer:
+		return a.text, a.err
+	case <-ctx.Done():
+		return "", fmt.Errorf("reload: begun and goes on, the monitor's log will say what came of it: %w", ctx.Err())
+	}
 }
 
 // reload reads the config file and changes what is different. It returns the
 // differences, for people.
 func (r *reloader) reload(ctx context.Context, author string) (string, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	text, err := r.try(ctx, author)
 	if err != nil {
 		r.monitor.slog.Error("config not reloaded, the running one goes on", "err", err)
@@ -159,6 +180,9 @@ func compare(old, next *config.Config) []string {
 	list("rules", ruleTexts(old), ruleTexts(next))
 	list("notifiers", notifierTexts(old), notifierTexts(next))
 	list("maintenance windows", old.MaintenanceTexts(), next.MaintenanceTexts())
+	if old.HTTP.URL != next.HTTP.URL {
+		d = append(d, "http.url changed")
+	}
 	if old.IncidentText() != next.IncidentText() {
 		d = append(d, "incidents changed")
 	}
@@ -194,18 +218,20 @@ func notifierTexts(c *config.Config) map[string]string {
 	return texts
 }
 
-// run reloads at each hangup signal and, if watch is set, when the config file
-// changes, until ctx ends.
+// run reloads at each hangup signal, when it is asked to and, if watch is set,
+// when the config file changes, until ctx ends.
 func (r *reloader) run(ctx context.Context) error {
 	last := stamp(r.flag.Config)
 	look := time.NewTicker(2 * time.Second)
 	defer look.Stop()
 	for {
-		author := "SIGHUP"
+		author, answer := "SIGHUP", make(chan<- reloaded, 1)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.program.hangup:
+		case answer = <-r.requests:
+			author = "command"
 		case <-look.C:
 			now := stamp(r.flag.Config)
 			if !r.watch || now == last {
@@ -213,7 +239,8 @@ func (r *reloader) run(ctx context.Context) error {
 			}
 			last, author = now, "file change"
 		}
-		_, _ = r.reload(ctx, author) // what came of it has been logged
+		text, err := r.reload(ctx, author) // what came of it has been logged
+		answer <- reloaded{text, err}
 	}
 }
 
@@ -225,57 +252,11 @@ func stamp(file string) string {
 	return fmt.Sprint(info.Size(), info.ModTime().UnixNano())
 }
 
-type reloadCmd struct{ configFlag }
-
-// Run asks the running monitor to read its config file again.
-func (c reloadCmd) Run(ctx context.Context, p program) error {
-	return c.command(ctx, p, "reload", nil)
-}
-
-// command sends a command to the monitor that runs with the config file, and
-// prints its answer.
-func (f configFlag) command(ctx context.Context, p program, name string, args map[string]string) error {
-	cfg, err := f.load(p)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	body, err := json.Marshal(args)
-	if err != nil {
-		return err
-	}
-	url := "http://" + dialable(cfg.HTTP.Listen) + "/api/commands/" + name
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if cfg.HTTP.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+cfg.HTTP.Token)
-	}
-	res, err := (&http.Client{}).Do(req)
-	if err != nil {
-		return &exitError{exitCannot, fmt.Errorf("no monitor answers: %w", err)}
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	if err != nil {
-		return fmt.Errorf("POST %s: %w", url, err)
-	}
-	text := strings.TrimSpace(string(answer))
-	if res.StatusCode != http.StatusOK {
-		return &exitError{exitDown, errors.New(text)}
-	}
-	_, err = fmt.Fprintln(p.stdout, text)
-	return err
-}
-
 // command carries out a command that came in through the API.
 func (m *monitor) command(ctx context.Context, name string, args map[string]string) (string, error) {
 	switch name {
 	case "reload":
-		return m.reloader.reload(ctx, "command")
+		return m.reloader.ask(ctx)
 	case alerting.CommandAcknowledge, alerting.CommandSilence, alerting.CommandSilenceEnd,
 		alerting.CommandMaintenance, alerting.CommandMaintenanceEnd:
 		return m.tellRules(ctx, name, args)

@@ -40,7 +40,7 @@ func (c runCmd) Run(ctx context.Context, p program) error {
 		}
 		return err
 	}
-	m.reloader = &reloader{monitor: m, program: p, flag: c.configFlag, watch: c.Watch}
+	m.reloader = newReloader(m, p, c.configFlag, c.Watch)
 	c.greet(p, m, l.Addr())
 	collect(runningGC)
 	debug.FreeOSMemory() // what reading the config took
