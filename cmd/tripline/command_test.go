@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -28,18 +27,7 @@ data: {dir: %q}
 checks:
   - {name: first, health: {url: "http://127.0.0.1:1/health"}}
 `, filepath.Join(dir, "data"))
-	writeFile(t, file, text)
-	out := &syncBuffer{}
-	p := program{stdout: out, stderr: out, lookup: func(string) (string, bool) { return "", false }}
-	cfg, err := configFlag{file}.load(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := newMonitor(t.Context(), p, cfg, slog.New(slog.NewTextHandler(out, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.reloader = newReloader(m, p, configFlag{file}, false)
+	m := openMonitor(t, dir, text)
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +37,7 @@ checks:
 	go func() { ended <- m.run(ctx, l) }()
 	defer func() {
 		stop()
-		if err := errors.Join(<-ended, m.journal.Close()); err != nil {
+		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	}()
@@ -82,11 +70,8 @@ checks:
 	if _, err := w.WriteString("health"); errors.Join(err, w.Close()) != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, patience, "the reload", func() bool { return strings.Contains(out.String(), "config reloaded") })
-	waitFor(t, patience, "a result of the new check", func() bool { return strings.Contains(out.String(), " second ") })
-	if n := len(m.config().Checks); n != 2 {
-		t.Errorf("%d checks, want the new config with 2", n)
-	}
+	waitFor(t, patience, "the reload", func() bool { return len(m.config().Checks) == 2 })
+	waitFor(t, patience, "a result of the new check", func() bool { return m.page.History("second") != nil })
 }
 
 // TestSlowMonitor tells a monitor that does not answer yet from none.

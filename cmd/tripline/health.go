@@ -16,17 +16,19 @@ const (
 	wakeLimit  = 5 * time.Second  // the schedule looks at its plan each second
 	lateLimit  = 10 * time.Second // runs this late are not made
 	stuckLimit = 30 * time.Second // of the log or a view
+
+	exportStuckLimit = 5 * time.Minute // a minute of many series takes many calls
 )
 
 // health finds what is wrong with the monitor itself.
 type health struct {
 	monitor *monitor
 
-	mu    sync.Mutex
-	views map[string]progress
+	mu   sync.Mutex
+	seen map[string]progress // by view that is behind
 }
 
-// progress is how far a view was when it was last seen to move.
+// progress is how far a view that is behind was when it was first seen there.
 type progress struct {
 	seq uint64
 	at  time.Time
@@ -34,10 +36,11 @@ type progress struct {
 
 // problems lists what is wrong with the monitor itself, for people; empty when
 // it is healthy.
-func (h *health) problems() []string {
+func (h *health) problems() []string { return h.problemsAt(time.Now()) }
+
+func (h *health) problemsAt(now time.Time) []string {
 	var list []string
 	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
-	now := time.Now()
 	m := h.monitor
 	s := m.runner.Health()
 	if away := now.Sub(s.LastWake); away > wakeLimit && !s.LastWake.IsZero() {
@@ -51,27 +54,60 @@ func (h *health) problems() []string {
 		add("the log takes no entries since %s: %v; %d wait in memory, %d were dropped as a gap",
 			log.StuckSince.Format(time.TimeOnly), log.Err, log.Pending, log.Dropped)
 	}
-	if stuck := h.stuck("alerting", m.evaluator.Position().Seq, log.LastSeq, now); stuck > stuckLimit {
-		add("the rules have seen no entry for %s and are %d batches behind the log", stuck.Round(time.Second), log.LastSeq-m.evaluator.Position().Seq)
+	for _, v := range m.views() {
+		if stuck := h.stuck(v, log.LastSeq, now); stuck > v.limit && v.excuse == "" {
+			add("%s: no entry seen for %s, %d batches behind the log", v.title, stuck.Round(time.Second), log.LastSeq-v.seq)
+		}
 	}
 	return list
 }
 
-// stuck returns for how long a view has stood still while there was more to
-// read.
-func (h *health) stuck(view string, seq, last uint64, now time.Time) time.Duration {
+// stuck returns for how long a view was seen to stand still while there was
+// more to read. Batches of an earlier process do not count: the last of them
+// may have expired, or not decode.
+func (h *health) stuck(v view, last uint64, now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	p, seen := h.views[view]
-	if !seen || p.seq != seq || seq >= last {
-		if h.views == nil {
-			h.views = map[string]progress{}
+	if v.seq >= last || last < h.monitor.firstSeq {
+		delete(h.seen, v.name)
+		return 0
+	}
+	p, seen := h.seen[v.name]
+	if !seen || p.seq != v.seq {
+		if h.seen == nil {
+			h.seen = map[string]progress{}
 		}
-		h.views[view] = progress{seq, now}
+		h.seen[v.name] = progress{v.seq, now}
 		return 0
 	}
 	return now.Sub(p.at)
 }
+
+// view is a reader of the log.
+type view struct {
+	name   string        // for /metrics
+	title  string        // for people
+	seq    uint64        // of the newest batch that it has seen
+	limit  time.Duration // how long it may stand still
+	excuse string        // why it may do so for longer: no fault of this process
+}
+
+// views are all of them.
+func (m *monitor) views() []view {
+	list := []view{
+		{name: "alerting", title: "the rules", seq: m.evaluator.Position().Seq, limit: stuckLimit},
+		{name: "page", title: "the page", seq: m.page.Seq(), limit: stuckLimit},
+		{name: "metrics", title: "/metrics", seq: m.metricsSeq.Load(), limit: stuckLimit},
+		{name: "terminal", title: "the terminal", seq: m.consoleSeq.Load(), limit: stuckLimit},
+	}
+	if m.exporter != nil {
+		h := m.exporter.Health()
+		list = append(list, view{name: "cloudmon", title: exportTitle, seq: h.Position, limit: exportStuckLimit, excuse: h.Err})
+	}
+	return list
+}
+
+const exportTitle = "the export to Cloud Monitoring"
 
 // facts are figures of the monitor itself, for the page.
 func (h *health) facts() []web.Fact {

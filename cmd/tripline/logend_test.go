@@ -36,26 +36,12 @@ func TestStartOnAnOddLog(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			c.write(t, filepath.Join(dir, "data"))
-			file := filepath.Join(dir, "config.yaml")
-			writeFile(t, file, fmt.Sprintf(`version: 1
+			m := openMonitor(t, dir, fmt.Sprintf(`version: 1
 data: {dir: %q}
 checks:
   - {name: api, health: {url: "http://127.0.0.1:1/health"}}
 `, filepath.Join(dir, "data")))
-			out := &syncBuffer{}
-			p := program{stdout: out, stderr: out, lookup: func(string) (string, bool) { return "", false }}
-			cfg, err := configFlag{file}.load(p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			m, err := newMonitor(ctx, p, cfg, slog.New(slog.DiscardHandler))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer m.journal.Close()
-			newest, seen, err := m.logEnd(ctx)
+			newest, seen, err := m.logEnd(t.Context())
 			if err != nil || !newest.Equal(c.newest) || !seen["api"].Equal(c.newest) || m.log.Last() != c.wantLog {
 				t.Errorf("the end of the log of %d batches is %s, with %v: %v; want %s, of %d", m.log.Last(), newest, seen, err, c.newest, c.wantLog)
 			}

@@ -57,16 +57,15 @@ func (m *monitor) followMetrics(ctx context.Context) error {
 // self is how the monitor itself does, for /metrics.
 func (m *monitor) self(context.Context) prom.Self {
 	s, log := m.runner.Health(), m.log.Health()
-	behind := func(seq uint64) uint64 { return log.LastSeq - min(log.LastSeq, seq) }
 	self := prom.Self{
 		Version: versionString(), Healthy: len(m.health.problems()) == 0,
 		SlotsKept: s.Kept, SlotsLate: s.Late, SlotsMissed: s.Missed, SlotsShed: s.Shed,
 		WorstLateness: s.WorstLateness, InFlight: s.InFlight,
 		LogPending: log.Pending, LogDropped: log.Dropped, Poisoned: log.Poisoned,
-		ViewBehind: map[string]uint64{"alerting": behind(m.evaluator.Position().Seq), "metrics": behind(m.metricsSeq.Load())},
+		ViewBehind: map[string]uint64{},
 	}
-	if m.exporter != nil {
-		self.ViewBehind["cloudmon"] = m.exporter.Health().Behind
+	for _, v := range m.views() {
+		self.ViewBehind[v.name] = log.LastSeq - min(log.LastSeq, v.seq)
 	}
 	for _, b := range m.evaluator.Budgets() {
 		burn := make(map[string]float64, len(b.Burns))

@@ -48,8 +48,9 @@ type monitor struct {
 	disk      diskCache
 	firstSeq  uint64 // of this process in the log
 
-	metricsSeq atomic.Uint64
-	slog       *slog.Logger
+	metricsSeq, consoleSeq atomic.Uint64 // the newest batches that these views have seen
+
+	slog *slog.Logger
 
 	mu      sync.Mutex
 	cfg     *config.Config // the one in force
@@ -80,6 +81,11 @@ func (m *monitor) warnings() []string {
 	var list []string
 	if _, why := m.heart.state(); why != "" {
 		list = append(list, why)
+	}
+	if m.exporter != nil {
+		if h := m.exporter.Health(); h.Err != "" {
+			list = append(list, exportTitle+": "+h.Err)
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -154,6 +160,8 @@ func (m *monitor) connect(ctx context.Context, p program) error {
 	m.health = &health{monitor: m}
 	m.heart = newHeart(m)
 	m.firstSeq = m.log.Last() + 1
+	m.metricsSeq.Store(m.log.Last())
+	m.consoleSeq.Store(m.log.Last())
 	m.remember(ctx, m.cfg, replay.Era{After: m.log.Last(), At: time.Now().UTC(), Restart: true})
 	m.counters = m.newCounters()
 	m.exporter = m.newExporter()

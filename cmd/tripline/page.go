@@ -50,7 +50,10 @@ func (m *monitor) followIncidents(ctx context.Context) error {
 
 // followConsole prints changes of status from now on.
 func (m *monitor) followConsole(ctx context.Context) error {
-	return m.follow(ctx, m.firstSeq, func(b journal.Batch[checks.Entry]) { m.console.apply(b.Entries) })
+	return m.follow(ctx, m.firstSeq, func(b journal.Batch[checks.Entry]) {
+		m.console.apply(b.Entries)
+		m.consoleSeq.Store(b.Seq)
+	})
 }
 
 // follow calls f with every batch from the sequence number from on until ctx ends.

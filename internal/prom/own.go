@@ -51,7 +51,7 @@ func own() []figure {
 		{"log_pending_entries", gauge, "Entries in memory that are not yet durable.", nil, one(func(s Self) float64 { return float64(s.LogPending) })},
 		{"log_dropped_entries_total", counter, "Entries that became part of a gap, since the disk took none and memory was full.", nil, one(func(s Self) float64 { return float64(s.LogDropped) })},
 		{"log_poisoned_batches", gauge, "Batches of the log that do not decode and are skipped.", nil, one(func(s Self) float64 { return float64(s.Poisoned) })},
-		{"view_behind_batches", gauge, "Batches of the log that a view has not seen.", []string{"view"}, func(s Self, put func(float64, ...string)) {
+		{"view_behind_batches", gauge, "Batches of the log that a view (alerting, page, metrics, terminal, cloudmon) has not seen.", []string{"view"}, func(s Self, put func(float64, ...string)) {
 			for view, n := range s.ViewBehind {
 				put(float64(n), view)
 			}

@@ -109,6 +109,13 @@ func (s *State) Apply(seq uint64, entries []checks.Entry) {
 	s.publish(liveEntries{Type: "entries", Seq: seq, Entries: entries})
 }
 
+// Seq returns the position of the newest batch that was applied, 0 if none was.
+func (s *State) Seq() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.seq
+}
+
 // Incidents sets the incidents to show: the open ones and the newest of those
 // that have ended.
 func (s *State) Incidents(list []alerting.Incident) {
