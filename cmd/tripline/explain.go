@@ -70,7 +70,7 @@ func printExplanation(w io.Writer, x replay.Explanation, all bool) error {
 		fmt.Fprintf(&b, "    %s: %s\n", t.Notifier, delivery(t, i))
 	}
 	if len(x.Told) == 0 {
-		fmt.Fprintf(&b, "    nobody: no notifier was on\n")
+		fmt.Fprintf(&b, "    nobody: %s\n", cmp.Or(i.Quiet, "no notifier was to tell it"))
 	}
 	if e := x.Evidence; e != nil {
 		fmt.Fprintf(&b, "\nnewest evidence of %s, %s UTC: %s\n    %s\n", e.Check, moment(e.Slot), e.Class, e.Reason)
