@@ -231,13 +231,18 @@ func (t *tests) loadTest(n *yaml.Node, test Test, names map[string]int) {
 		return
 	}
 	for _, p := range t.pairs(resolved(input)) {
-		if !slices.ContainsFunc(t.suite.Subjects, func(s alerting.Subject) bool { return s.Name == p.key.Value }) {
+		i := slices.IndexFunc(t.suite.Subjects, func(s alerting.Subject) bool { return s.Name == p.key.Value })
+		if i < 0 {
 			t.fail(p.key, "no check is named %q, want one of %s", short(p.key.Value), t.checkNames())
 			continue
 		}
 		points, err := ruletest.ParseSeries(resolved(p.value).Value)
 		if err != nil {
 			t.fail(p.value, "%s: %s", short(p.key.Value), err)
+		}
+		if most := ruletest.MostSlots(t.suite.Subjects[i]); len(points) > most {
+			t.fail(p.value, "%s: %d slots, one every %s, want at most %d: a year", short(p.key.Value), len(points), probe.Duration(t.suite.Subjects[i].Interval), most)
+			points = nil
 		}
 		c.Input[p.key.Value] = points
 	}

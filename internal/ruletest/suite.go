@@ -158,6 +158,12 @@ func (s Suite) End(c Case) (end time.Duration) {
 	return end
 }
 
+// year is how long a case may be at most: it has a tick for each of its minutes.
+const year = 366 * 24 * time.Hour
+
+// MostSlots is how many slots of a check fit into the longest case, a year.
+func MostSlots(s alerting.Subject) int { return int(year/interval(s)) + 1 }
+
 func interval(s alerting.Subject) time.Duration { return cmp.Or(max(s.Interval, 0), time.Minute) }
 
 // series makes the results and gaps of one check.
