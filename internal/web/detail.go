@@ -52,7 +52,7 @@ func (h *Server) check(w http.ResponseWriter, r *http.Request) {
 		}
 	})
 	d.Evidence = h.evidence(r, list[0], now)
-	d.frame = h.frame(list[0].Name+": "+string(d.Places[0].Status), now)
+	d.frame = h.frame(list[0].Name+": "+string(d.Places[0].Status), below, now)
 	h.html(w, http.StatusOK, h.templates.check, d)
 }
 
@@ -61,7 +61,7 @@ func noCheck(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *State) newPlaceView(r row, windows []alerting.Window, now time.Time) placeView {
-	v := placeView{rowView: newRowView(r, windows, now)}
+	v := placeView{rowView: newRowView(r, windows, below, now)}
 	if r.track == nil {
 		return v
 	}

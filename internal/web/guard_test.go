@@ -3,9 +3,14 @@ package web
 import (
 	"context"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,4 +161,41 @@ func TestPanic(t *testing.T) {
 	if n := strings.Count(out.String(), "level=ERROR"); n != 1 || !strings.Contains(out.String(), `panic="odd 1"`) || !strings.Contains(out.String(), "guard_test.go") {
 		t.Errorf("%d errors logged, want one with the panic and where it was:\n%s", n, out.String())
 	}
+}
+
+// TestBehindPrefix follows all links of the pages, as a browser does that sees
+// them below a path which a proxy takes away.
+func TestBehindPrefix(t *testing.T) {
+	bubble(t, func(t *testing.T, now time.Time) {
+		h := http.StripPrefix("/ops/monitor", New(night(now)).Handler(false))
+		pages := []string{"/ops/monitor/"}
+		seen := map[string]bool{pages[0]: true}
+		for len(pages) > 0 {
+			page := pages[0]
+			pages = pages[1:]
+			w := get(h, page)
+			if w.Code != http.StatusOK {
+				t.Errorf("GET %s: status %d", page, w.Code)
+				continue
+			}
+			at, err := url.Parse(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range regexp.MustCompile(`(?:href|src)="([^"#]+)"`).FindAllStringSubmatch(w.Body.String(), -1) {
+				to, err := at.Parse(html.UnescapeString(m[1]))
+				if err != nil {
+					t.Errorf("link %q of %s: %v", m[1], page, err)
+				} else if !to.IsAbs() && !seen[to.String()] {
+					seen[to.String()] = true
+					pages = append(pages, to.String())
+				}
+			}
+		}
+		for _, want := range []string{"style.css", "page.js", "checks/home", "checks/live%20feed", "incidents/old-1"} {
+			if !seen["/ops/monitor/"+want] {
+				t.Errorf("no link leads to %s, but to %v", want, slices.Sorted(maps.Keys(seen)))
+			}
+		}
+	})
 }

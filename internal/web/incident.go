@@ -41,7 +41,7 @@ func (h *Server) incident(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := time.Now()
-	d := incidentData{frame: h.frame(i.Title(), now), Incident: newIncidentView(i, now)}
+	d := incidentData{frame: h.frame(i.Title(), below, now), Incident: newIncidentView(i, below, now)}
 	attempts, err := h.attempts(r, i.ID)
 	if err != nil {
 		d.Err = err.Error()
@@ -106,4 +106,4 @@ func (h *Server) attempts(r *http.Request, id string) ([]Attempt, error) {
 	return list, err
 }
 
-func incidentLink(id string) string { return "/incidents/" + url.PathEscape(id) }
+func incidentLink(id string) string { return "incidents/" + url.PathEscape(id) }

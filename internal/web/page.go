@@ -41,13 +41,21 @@ func parseTemplates() templates {
 // frame is what every page has around its content.
 type frame struct {
 	Title       string
+	Root        string // where links begin
 	Now         string
 	Version     string
 	Environment string
 }
 
-func (h *Server) frame(title string, now time.Time) frame {
-	return frame{Title: title, Now: clock(now, time.Time{}), Version: h.o.Version, Environment: h.o.Environment}
+// Links are relative, so that the pages work behind a proxy that puts a path
+// before theirs.
+const (
+	onTop = "./"  // of the page of all checks
+	below = "../" // of the others
+)
+
+func (h *Server) frame(title, root string, now time.Time) frame {
+	return frame{Title: title, Root: root, Now: clock(now, time.Time{}), Version: h.o.Version, Environment: h.o.Environment}
 }
 
 // pageData is what page.html shows.
@@ -130,7 +138,7 @@ func (h *Server) page(w http.ResponseWriter, r *http.Request) {
 		p.Facts = h.o.Facts()
 	}
 	p.headline()
-	p.frame = h.frame(p.Headline, now)
+	p.frame = h.frame(p.Headline, onTop, now)
 	h.html(w, http.StatusOK, h.templates.page, p)
 }
 
@@ -155,7 +163,7 @@ func newPage(rows []row, incidents []alerting.Incident, windows []alerting.Windo
 			p.Folded = true
 			continue
 		}
-		g.Rows = append(g.Rows, newRowView(r, windows, now))
+		g.Rows = append(g.Rows, newRowView(r, windows, onTop, now))
 	}
 	for _, g := range p.Groups {
 		slices.SortStableFunc(g.Rows, func(a, b rowView) int { return cmp.Compare(urgency(a.Status), urgency(b.Status)) })
@@ -164,9 +172,9 @@ func newPage(rows []row, incidents []alerting.Incident, windows []alerting.Windo
 	for _, i := range incidents {
 		switch {
 		case i.Open():
-			p.Open = append(p.Open, newIncidentView(i, now))
+			p.Open = append(p.Open, newIncidentView(i, onTop, now))
 		case len(p.Recent) < recentIncidents:
-			p.Recent = append(p.Recent, newIncidentView(i, now))
+			p.Recent = append(p.Recent, newIncidentView(i, onTop, now))
 		}
 	}
 	return p
@@ -195,9 +203,9 @@ func (p *pageData) headline() {
 	p.Headline = strings.ToUpper(p.Headline[:1]) + p.Headline[1:]
 }
 
-func newRowView(r row, windows []alerting.Window, now time.Time) rowView {
+func newRowView(r row, windows []alerting.Window, root string, now time.Time) rowView {
 	v := rowView{
-		row: r, ID: "check-" + r.Name, Link: checkLink(r.Name), LatencyIs: latency(r.LatencyMS),
+		row: r, ID: "check-" + r.Name, Link: root + checkLink(r.Name), LatencyIs: latency(r.LatencyMS),
 		LastRun: clock(r.LastRun, now), Words: "no runs yet",
 	}
 	if r.several {
@@ -225,8 +233,8 @@ func newRowView(r row, windows []alerting.Window, now time.Time) rowView {
 	return v
 }
 
-func newIncidentView(i alerting.Incident, now time.Time) incidentView {
-	v := incidentView{Incident: i, Link: incidentLink(i.ID), Since: clock(i.Since, now), Ended: clock(i.Ended, now), For: brief(now.Sub(i.Since))}
+func newIncidentView(i alerting.Incident, root string, now time.Time) incidentView {
+	v := incidentView{Incident: i, Link: root + incidentLink(i.ID), Since: clock(i.Since, now), Ended: clock(i.Ended, now), For: brief(now.Sub(i.Since))}
 	if !i.Open() {
 		v.For = brief(i.Outage())
 	}
@@ -236,7 +244,7 @@ func newIncidentView(i alerting.Incident, now time.Time) incidentView {
 			fv.Guide = f.Runbook
 		}
 		for _, name := range f.Checks[:min(len(f.Checks), 5)] {
-			fv.Links = append(fv.Links, link{name, checkLink(name)})
+			fv.Links = append(fv.Links, link{name, root + checkLink(name)})
 		}
 		fv.More += len(f.Checks) - len(fv.Links)
 		v.Findings = append(v.Findings, fv)
@@ -244,7 +252,7 @@ func newIncidentView(i alerting.Incident, now time.Time) incidentView {
 	return v
 }
 
-func checkLink(name string) string { return "/checks/" + url.PathEscape(name) }
+func checkLink(name string) string { return "checks/" + url.PathEscape(name) }
 
 // when says how long ago t was.
 func when(t, now time.Time) string {

@@ -1,4 +1,6 @@
 "use strict";
+const root = document.currentScript.src.replace(/[^/]*$/, "");
+
 // Keeps the page fresh. Without it the page is complete and reloads by itself.
 async function refresh() {
   if (document.hidden) return;
@@ -28,7 +30,7 @@ async function acknowledge(incident) {
   const by = prompt("Who has taken this on?", localStorage.getItem("by") || "");
   if (!by) return;
   localStorage.setItem("by", by);
-  const answer = await fetch("/api/commands/acknowledge", { method: "POST", body: JSON.stringify({ incident, author: by }) });
+  const answer = await fetch(root + "api/commands/acknowledge", { method: "POST", body: JSON.stringify({ incident, author: by }) });
   if (!answer.ok) alert(await answer.text());
   refresh();
 }
