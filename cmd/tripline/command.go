@@ -68,7 +68,7 @@ func (f configFlag) send(ctx context.Context, p program, name string, args map[s
 	case !sent.Load():
 		return &exitError{exitCannot, fmt.Errorf("no monitor answers: %w", err)}
 	default:
-		return &exitError{exitDown, fmt.Errorf("the monitor at %s was asked and has not answered for %s; it may still carry out the command, its log says so: %w",
+		return &exitError{exitDown, fmt.Errorf("the monitor at %s was asked and has not answered for %s; it may still carry out the command, and its log says what came of it: %w",
 			cfg.HTTP.Listen, time.Since(begun).Round(time.Millisecond), err)}
 	}
 	defer res.Body.Close()

@@ -90,7 +90,7 @@ func TestSlowMonitor(t *testing.T) {
 		code               int
 	}{
 		{"slow", strings.TrimPrefix(slow.URL, "http://"), "was asked and has not answered for ", exitDown},
-		{"none", freePort(t), "no monitor answers: ", exitCannot},
+		{"none", "127.0.0.1:1", "no monitor answers: ", exitCannot},
 	} {
 		file := filepath.Join(t.TempDir(), "config.yaml")
 		writeFile(t, file, fmt.Sprintf("version: 1\nhttp: {listen: %q}\nchecks:\n  - {name: a, health: {url: \"http://127.0.0.1:1/\"}}\n", c.listen))

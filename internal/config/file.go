@@ -94,7 +94,8 @@ type HTTP struct {
 	// URL is the address under which people reach the page, such as
 	// https://tripline.example.com; it may have a path, which a proxy takes
 	// away again. Messages link to it: {url}/incidents/{id}. Without it they
-	// have links only where listen is on loopback.
+	// have links only where listen is on loopback. Without a token the page
+	// answers to its host and to the names of this machine only.
 	URL string `yaml:"url,omitempty"`
 }
 
