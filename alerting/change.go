@@ -37,6 +37,7 @@ type touch struct {
 	incident *Incident
 	news     []int // findings
 	worse    bool  // it became a page
+	spread   bool  // it is a storm that now concerns somebody else, too
 	acked    bool
 	reminded bool
 	ended    bool
@@ -130,9 +131,7 @@ func (e *Engine) changes() []Change {
 		}
 	}
 	change(false)
-	if s := e.incidents[stormKey]; s != nil && slices.ContainsFunc(e.touched, func(t touch) bool { return t.incident.Storm == s.ID }) {
-		e.touch(s)
-	}
+	e.gather()
 	change(true) // after those that have become part of it
 	clear(e.touched)
 	e.touched = e.touched[:0]
@@ -145,6 +144,7 @@ func (i Incident) clone() Incident {
 	for k := range i.Findings {
 		i.Findings[k].Checks = slices.Clone(i.Findings[k].Checks)
 	}
+	i.Parts = slices.Clone(i.Parts)
 	return i
 }
 

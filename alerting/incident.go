@@ -53,11 +53,21 @@ type Incident struct {
 	// they were never to be told.
 	Told int `json:"told,omitempty"`
 
-	Reminders int    `json:"reminders,omitempty"` // how often people were reminded of it
-	Reopened  int    `json:"reopened,omitempty"`  // it flaps: how often the group has broken again of late
-	Storm     string `json:"storm,omitempty"`     // the incident that stands for this one, among many at once
-	Failing   int    `json:"failing,omitempty"`   // how many checks of the group it is about
-	Of        int    `json:"of,omitempty"`        // how many there are
+	Reminders int    `json:"reminders,omitempty"`  // how often people were reminded of it
+	Reopened  int    `json:"reopened,omitempty"`   // it flaps: how often the group has broken again of late
+	Storm     string `json:"storm,omitempty"`      // the incident that stands for this one, among many at once
+	Parts     []Part `json:"parts,omitempty"`      // of a storm: what it stands for, for routing; at most 100
+	MoreParts bool   `json:"more_parts,omitempty"` // it stands for others, too
+	Failing   int    `json:"failing,omitempty"`    // how many checks of the group it is about
+	Of        int    `json:"of,omitempty"`         // how many there are
+}
+
+// Part is what routing must know of an incident that is part of a storm. One
+// that has ended stays among the parts.
+type Part struct {
+	Group    string            `json:"group"`
+	Severity Severity          `json:"severity"`
+	Labels   map[string]string `json:"labels,omitempty"` // never changed once made
 }
 
 // Acknowledgement says who has taken an incident on, and when.

@@ -3,6 +3,7 @@ package alerting
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,9 @@ const (
 
 // stormSettle is how long a storm gathers before people are told of it.
 const stormSettle = 1500 * time.Millisecond
+
+// mostParts bounds what a storm tells of its parts.
+const mostParts = 100
 
 // crowded tells whether people were told of so many incidents of late that the
 // next one becomes part of a storm.
@@ -68,6 +72,45 @@ func (e *Engine) join(i *Incident) {
 	if e.members <= 50 || e.members%64 == 0 { // else it is made when it is told
 		e.figureStorm(s)
 	}
+}
+
+// gather lets the storm follow what this step has done to its parts.
+func (e *Engine) gather() {
+	s := e.incidents[stormKey]
+	if s == nil {
+		return
+	}
+	for k := range len(e.touched) {
+		i := e.touched[k].incident
+		if i.Storm != s.ID {
+			continue
+		}
+		t := e.touch(s)
+		if i.Severity == Page && s.Severity != Page && e.excused(i) == "" {
+			s.Findings[0].Severity, s.Severity, t.worse = Page, Page, s.Version > 0
+		}
+		t.spread = s.note(i) || t.spread
+	}
+}
+
+// note takes an incident into the parts of a storm, as it is now, and tells
+// whether that changes them.
+func (s *Incident) note(i *Incident) bool {
+	p := Part{i.Group, i.Severity, i.Labels}
+	k := slices.IndexFunc(s.Parts, func(p Part) bool { return p.Group == i.Group })
+	switch {
+	case k >= 0 && s.Parts[k].Severity == p.Severity && maps.Equal(s.Parts[k].Labels, p.Labels):
+		return false
+	case k >= 0:
+		s.Parts[k] = p
+	case len(s.Parts) < mostParts:
+		s.Parts = append(s.Parts, p)
+	default:
+		news := !s.MoreParts
+		s.MoreParts = true
+		return news
+	}
+	return true
 }
 
 // left notes that a part of the storm has ended; with the last one the storm does.

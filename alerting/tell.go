@@ -176,6 +176,8 @@ func (e *Engine) event(t *touch, was string) (event Event, tells bool) {
 		event, words = Released, []string{"no longer quiet: " + was}
 	case i.Quiet != was:
 		event, words = Hushed, []string{"quiet: " + i.Quiet}
+	case t.spread: // for those who have not heard of it
+		event, words = Grew, []string{"it concerns others, too"}
 	default:
 		return "", false
 	}

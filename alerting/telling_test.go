@@ -380,9 +380,7 @@ func (v *witness) overdue(e *Engine) {
 		case i.Told > 0 || len(names) == 0 || v.now.Sub(i.Opened) <= time.Minute+time.Second:
 			continue
 		case i.Storm != "":
-			if s := e.incidents[stormKey]; s == nil || s.ID != i.Storm {
-				v.fail("%s is part of a storm that is no more", i.ID)
-			}
+			v.stands(e, i, pages)
 			continue
 		case i.Group == stormKey:
 			var all []string
@@ -398,6 +396,25 @@ func (v *witness) overdue(e *Engine) {
 				v.fail("%s is open since %s, %s fails, and nobody was told: quiet %q", i.ID, i.Opened.Format(time.TimeOnly), name, i.Quiet)
 			}
 		}
+	}
+}
+
+// stands wants that the storm that an incident is part of says what the incident
+// would: as loudly, and to the same people.
+func (v *witness) stands(e *Engine, i Incident, pages bool) {
+	s := e.incidents[stormKey]
+	if s == nil || s.ID != i.Storm {
+		v.fail("%s is part of a storm that is no more", i.ID)
+	}
+	excused := func(name string) bool {
+		c := v.subject(name)
+		return v.covered(c, true) || v.mayNeed(c) || v.down(name).IsZero()
+	}
+	if names := holding(i, "latency"); s.Told > 0 && s.Quiet == "" && pages && v.loudest[s.ID] != Page && !slices.ContainsFunc(names, excused) {
+		v.fail("%s is a page and part of %s, and people were told of a %s", i.ID, s.ID, v.loudest[s.ID])
+	}
+	if part := (Part{i.Group, i.Severity, i.Labels}); !slices.ContainsFunc(v.newest[s.ID].Parts, func(p Part) bool { return reflect.DeepEqual(p, part) }) {
+		v.fail("%s is part of %s, which has of it only %v", i.ID, s.ID, s.Parts)
 	}
 }
 

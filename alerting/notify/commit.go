@@ -131,7 +131,11 @@ func fit(i alerting.Incident, limit int) []byte {
 			return b
 		}
 		i.Findings = slices.Clone(i.Findings)
-		if names == 0 {
+		switch {
+		case names == 0 && len(i.Parts) > 0:
+			i.Parts, i.MoreParts = i.Parts[:len(i.Parts)/2], true
+			continue
+		case names == 0:
 			i.Findings = i.Findings[:len(i.Findings)/2]
 		}
 		for k := range i.Findings {

@@ -28,8 +28,10 @@ type When struct {
 	// Severity is page or ticket. Default both.
 	Severity alerting.Severity `yaml:"severity,omitempty"`
 	// Groups are what incidents are named after: groups of checks, the names
-	// of rules with by: all, and monitor for what concerns Tripline itself.
-	// Default all.
+	// of rules with by: all, monitor for what concerns Tripline itself, and
+	// storm for many incidents at once. A storm is told to everybody who would
+	// be told of one of the incidents in it; one of more than 100 incidents to
+	// everybody, whatever the groups and labels. Default all.
 	Groups []string `yaml:"groups,omitempty"`
 	// Labels are labels that all checks of the incident must have.
 	Labels map[string]string `yaml:"labels,omitempty"`
@@ -62,12 +64,21 @@ func (w When) IsZero() bool {
 }
 
 func (w When) match(i alerting.Incident, at time.Time) bool {
+	if !w.Hours.Contain(at) {
+		return false
+	}
+	if i.MoreParts && (w.Severity != alerting.Page || i.Severity == alerting.Page) {
+		return true // what it is not known to be about it may be about
+	}
+	return w.fits(alerting.Part{Group: i.Group, Severity: i.Severity, Labels: i.Labels}) || slices.ContainsFunc(i.Parts, w.fits)
+}
+
+// fits tells whether one incident, or part of a storm, is what is wanted.
+func (w When) fits(p alerting.Part) bool {
 	for k, v := range w.Labels {
-		if got, ok := i.Labels[k]; !ok || got != v {
+		if got, ok := p.Labels[k]; !ok || got != v {
 			return false
 		}
 	}
-	return cmp.Or(w.Severity, i.Severity) == i.Severity &&
-		(len(w.Groups) == 0 || slices.Contains(w.Groups, i.Group)) &&
-		w.Hours.Contain(at)
+	return cmp.Or(w.Severity, p.Severity) == p.Severity && (len(w.Groups) == 0 || slices.Contains(w.Groups, p.Group))
 }

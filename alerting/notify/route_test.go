@@ -113,12 +113,36 @@ func TestRouteDue(t *testing.T) {
 	taken.Acknowledged = &alerting.Acknowledgement{At: t0, By: "anna"}
 	old := base
 	old.Opened = time.Time{}
+	storm := alerting.Incident{Group: alerting.StormGroup, Severity: alerting.Page, Since: t0, Opened: t0, Parts: []alerting.Part{
+		{Group: "ws", Severity: alerting.Page, Labels: map[string]string{"team": "web"}},
+		{Group: "api", Severity: alerting.Ticket, Labels: map[string]string{"team": "back"}},
+	}}
+	large := storm
+	large.MoreParts = true
+	tickets := large
+	tickets.Severity = alerting.Ticket
+	to := func(group string) []string { return []string{group} }
+	team := func(name string) map[string]string { return map[string]string{"team": name} }
 	for name, c := range map[string]struct {
 		route Route
 		i     alerting.Incident
 		after time.Duration
 		want  bool
 	}{
+		"a storm by name":                    {Route{When: When{Groups: to("storm")}}, storm, 0, true},
+		"a storm by the group of a part":     {Route{When: When{Groups: to("api")}}, storm, 0, true},
+		"a storm of other groups":            {Route{When: When{Groups: to("db")}}, storm, 0, false},
+		"a storm by the labels of a part":    {Route{When: When{Labels: team("back")}}, storm, 0, true},
+		"group and labels of another part":   {Route{When: When{Groups: to("ws"), Labels: team("back")}}, storm, 0, false},
+		"severity of another part":           {Route{When: When{Groups: to("api"), Severity: alerting.Page}}, storm, 0, false},
+		"severity of the part":               {Route{When: When{Groups: to("api"), Severity: alerting.Ticket}}, storm, 0, true},
+		"a storm after hours":                {Route{When: When{Groups: to("api"), Hours: hours}}, storm, 9 * time.Hour, false},
+		"a storm of more than is listed":     {Route{When: When{Groups: to("db"), Labels: team("data")}}, large, 0, true},
+		"a large storm of pages":             {Route{When: When{Groups: to("db"), Severity: alerting.Page}}, large, 0, true},
+		"a large storm of tickets":           {Route{When: When{Groups: to("db"), Severity: alerting.Page}}, tickets, 0, false},
+		"a large storm on standby":           {Route{Standby: true}, large, 0, false},
+		"a large storm that is not yet late": {quarter, large, 0, false},
+
 		"all":              {Route{}, base, 0, true},
 		"standby":          {Route{Standby: true}, base, 0, false},
 		"severity":         {Route{When: When{Severity: alerting.Page}}, base, 0, true},

@@ -55,7 +55,7 @@ func (l *loader) judgeRoute(n *yaml.Node, what string, e *Notify) {
 }
 
 // incidentKeys lists what incidents can be named after: the groups of checks,
-// the rules that look at all checks together, and the monitor.
+// the rules that look at all checks together, the monitor, and many at once.
 func (l *loader) incidentKeys(subjects []alerting.Subject) []string {
 	var keys []string
 	for _, s := range subjects {
@@ -70,7 +70,7 @@ func (l *loader) incidentKeys(subjects []alerting.Subject) []string {
 		}
 	}
 	slices.Sort(keys)
-	return append(slices.Compact(keys), "monitor")
+	return append(slices.Compact(keys), "monitor", alerting.StormGroup)
 }
 
 func (l *loader) judgeFallbackAfter(n *yaml.Node, what string, e *Notify) {

@@ -87,7 +87,7 @@ func (t *tests) loadCommands(list *yaml.Node, commands []TestCommand, c *ruletes
 		switch o.Name {
 		case alerting.CommandAcknowledge:
 			o.Group = x.Acknowledge
-			if keys := append(t.incidentKeys(t.suite.Subjects), alerting.StormGroup); !slices.Contains(keys, o.Group) {
+			if keys := t.incidentKeys(t.suite.Subjects); !slices.Contains(keys, o.Group) {
 				t.failOnce(value, "acknowledge: no group is named %q, want one of %s", short(o.Group), someOf(keys, 20))
 			}
 		case alerting.CommandSilence:
