@@ -132,7 +132,8 @@ func (q *queue) forgotten(id string) {
 
 // next returns an incident to attempt now and marks it as busy, or nil and how
 // long nothing will be due (at most MaxRetry). News go before repeats, pages
-// before tickets, then whoever has been due the longest.
+// before tickets, storms before single incidents, which may be many, then
+// whoever has been due the longest.
 func (q *queue) next(now time.Time) (*job, time.Duration) {
 	if wait := max(q.paused.Sub(now), q.free.Sub(now)); wait > 0 {
 		return nil, wait
@@ -163,6 +164,9 @@ func (j *job) before(o *job) bool {
 	}
 	if page := j.want.Severity == alerting.Page; page != (o.want.Severity == alerting.Page) {
 		return page
+	}
+	if storm := j.want.Group == alerting.StormGroup; storm != (o.want.Group == alerting.StormGroup) {
+		return storm
 	}
 	if !j.due.Equal(o.due) {
 		return j.due.Before(o.due)
