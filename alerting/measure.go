@@ -142,7 +142,7 @@ func (s *series) add(stat string, g *geometry, slot int64, v float64) {
 	case statMax:
 		p.V = max(p.V, v)
 	default:
-		p.V += v
+		p.V = plus(p.V, v)
 	}
 }
 
@@ -169,7 +169,7 @@ func (s *series) figure(stat string, after int64) (n int, v float64) {
 		case stat == statMax:
 			v = max(v, p.V)
 		default:
-			v += p.V
+			v = plus(v, p.V)
 		}
 		n += p.N
 	}
@@ -178,6 +178,10 @@ func (s *series) figure(stat string, after int64) (n int, v float64) {
 	}
 	return n, v
 }
+
+// plus adds numbers that targets report: whatever these are, the sum can be
+// stored, which an infinite one cannot.
+func plus(a, b float64) float64 { return max(-math.MaxFloat64, min(a+b, math.MaxFloat64)) }
 
 // stepBack moves the points back in time: the clock was set to slot.
 func (s *series) stepBack(slot int64) {
@@ -253,7 +257,10 @@ func (m *Measure) text(v float64) string {
 	if m.Of == probe.MeasureCertLeft {
 		return percent(round4(v))
 	}
-	if math.Abs(v) >= 1e6 {
+	switch {
+	case math.Abs(v) >= 1e15: // its digits fill a screen
+		return strconv.FormatFloat(v, 'g', 4, 64)
+	case math.Abs(v) >= 1e6:
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	}
 	return strconv.FormatFloat(round4(v), 'f', -1, 64)

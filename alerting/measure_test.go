@@ -1,6 +1,7 @@
 package alerting
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -108,6 +109,46 @@ func TestMeasure(t *testing.T) {
 }
 
 // TestMeasureSlices: a long window keeps slices, as many as ever.
+// TestMeasureHuge wants that no number that a target may report becomes one that
+// cannot be stored.
+func TestMeasureHuge(t *testing.T) {
+	for _, c := range []struct{ stat, over, list string }{
+		{statMean, "10m", "1.7e308 1.7e308 1.7e308 1.7e308"},
+		{statMean, "10m", "-1.7e308 -1.7e308 -1.7e308 1.7e308 1.7e308 1.7e308"},
+		{statMean, "5h", "1.7e308 1.7e308 1.7e308 1.7e308 1.7e308 1.7e308"}, // a cell holds five of them
+		{statMax, "10m", "1.7e308 1.7e308 1.7e308"},
+		{statLast, "", "1.7e308"},
+	} {
+		for _, below := range []bool{false, true} {
+			rule := measureRule(c.stat, 1000)
+			if c.over != "" {
+				over, err := probe.ParseDuration(c.over)
+				if err != nil {
+					t.Fatal(err)
+				}
+				rule.Measure.Over = over
+			}
+			list := c.list
+			if below {
+				rule.Measure.Above, rule.Measure.Below = nil, rule.Measure.Above
+				list = strings.ReplaceAll(strings.ReplaceAll(" "+list, " ", " -"), "--", "")
+			}
+			e := NewEngine([]Rule{rule}, subjects([]line{{check: "a"}}))
+			if told := values(e, list); len(told) == 0 {
+				t.Errorf("%s of %s: nobody was told", c.stat, list)
+			}
+			if _, err := checkpoint(e); err != nil {
+				t.Errorf("%s of %s: %v", c.stat, list, err)
+			}
+			for _, i := range e.Open() {
+				if _, err := json.Marshal(i); err != nil || len(i.Title()) > 200 {
+					t.Errorf("%s of %s: %q, %v", c.stat, list, i.Title(), err)
+				}
+			}
+		}
+	}
+}
+
 func TestMeasureSlices(t *testing.T) {
 	r := measureRule("mean", 1e9)
 	r.Measure.Over = 24 * 60 * minute
