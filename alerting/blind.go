@@ -44,8 +44,8 @@ type host struct {
 
 const atOnce = 2 * time.Minute
 
-// newBlindness finds the hosts of the checks that the unknown rule selects,
-// and notes for each check which one is its own.
+// newBlindness finds the hosts of the checks that the unknown rule selects and
+// that no canaries vouch for, and notes for each check which one is its own.
 func newBlindness(watch int, r Rule, subjects []Subject, list []check) *blindness {
 	b := &blindness{watch: watch, share: 0.5, least: cmp.Or(r.Unknown.BlindHosts, 3)}
 	if r.Unknown.BlindShare != nil {
@@ -54,7 +54,7 @@ func newBlindness(watch int, r Rule, subjects []Subject, list []check) *blindnes
 	index := map[string]int32{}
 	for i, s := range subjects {
 		name := hostName(s.Host)
-		if name == "" || !r.Select.Matches(s) {
+		if name == "" || s.Canaries || !r.Select.Matches(s) {
 			continue
 		}
 		k, ok := index[name]

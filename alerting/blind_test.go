@@ -53,6 +53,14 @@ func TestBlind(t *testing.T) {
 	}
 	twoPorts := names("abcd")
 	twoPorts[0].Host, twoPorts[1].Host = "example.com:443", "example.com:8443"
+	canaries := names("abcd")
+	for k := range canaries {
+		canaries[k].Canaries = true
+	}
+	some := names("abcdefg")
+	for k := range some[:4] {
+		some[k].Canaries = true
+	}
 	tests := []struct {
 		name  string
 		rules []Rule
@@ -79,6 +87,14 @@ func TestBlind(t *testing.T) {
 		{
 			"four ports of one host are one host", rules, oneHost, "a . b . c . d . | a c b c c c d c",
 			[]string{"ac: opened a since 01:00", "bc: opened b since 01:02", "cc: opened c since 01:04", "dc: opened d since 01:06"},
+		},
+		{
+			"with canaries it is the hosts that fail", rules, canaries, "a . b . c . d . | a c b c c c d c",
+			[]string{"ac: opened a since 01:00", "bc: opened b since 01:02", "cc: opened c since 01:04", "dc: opened d since 01:06"},
+		},
+		{
+			"while others are blind as well", rules, some, "a . b . c . d . e . f . g . | e c f c g c a c b c",
+			[]string{"ec: opened e since 01:00", "gc: opened monitor since 01:00", "ac: opened a since 01:06", "bc: opened b since 01:08"},
 		},
 		{
 			"hosts that failed before are not part of the whole", rules, names("abcdefg"),

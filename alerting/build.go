@@ -33,7 +33,7 @@ func NewEngine(rules []Rule, subjects []Subject) *Engine {
 		kept = append(kept, *s)
 		e.subjects = append(e.subjects, s)
 		e.checks = append(e.checks, check{
-			name: s.Name, location: s.Location, host: -1, websocket: s.WebSocket,
+			name: s.Name, location: s.Location, host: -1, websocket: s.WebSocket, canaries: s.Canaries,
 			attempts: uint16(max(1, min(s.Attempts, 1000))), interval: millis(s.Interval, time.Minute),
 		})
 	}

@@ -35,7 +35,7 @@ func (w *watch) newBudgets(list []check) {
 // network of its own is unknown.
 func (e *Engine) spend(w *watch, p *pair, s sample, newest bool) bool {
 	x := s.count
-	if x.bad > 0 && e.blind != nil && e.blind.active && s.down && isNetwork(s.class) {
+	if x.bad > 0 && e.blind != nil && e.blind.active && !e.checks[p.check].canaries && s.down && isNetwork(s.class) {
 		x = cell{unknown: x.bad}
 	}
 	return w.sets[p.set].budget.count(s.slot, x, newest)

@@ -52,6 +52,7 @@ type check struct {
 	location  string
 	host      int32 // index in blindness.hosts, -1: none
 	websocket bool
+	canaries  bool // what fails is not this machine's network
 	attempts  uint16
 	interval  int64
 	last      int64    // newest slot

@@ -120,6 +120,8 @@ type DownRule struct {
 // results that are unknown or missing, and at whether many hosts fail at once
 // with dns and connect classes. Then the monitor is blind: that is one
 // incident, and new findings of these classes are held until it sees again.
+// With canaries the hosts do not matter: they tell which failures are those of
+// the monitor's own network, and these are unknown.
 type UnknownRule struct {
 	// Above is the share of unknown results that must be exceeded. Default 10%.
 	Above *Share `yaml:"above,omitempty" json:"above,omitempty"`
@@ -215,6 +217,7 @@ type Subject struct {
 	Attempts   int           // scheduled attempts in one run; 0 means 1
 	Measures   []string      // numbers that its results record
 	Needs      []string      // checks without which this one cannot work
+	Canaries   bool          // tell its failures from those of this machine's network, so that it says nothing about blindness
 }
 
 func (s Subject) group() string { return cmp.Or(s.Group, s.Name) }

@@ -104,7 +104,7 @@ func (e *Engine) held(w *watch, p *pair, c *check, s sample) bool {
 	b := e.blind
 	p.run.Suspect = false
 	switch {
-	case b == nil || w.kind == kindUnknown || !s.down || !isNetwork(s.class):
+	case b == nil || w.kind == kindUnknown || c.canaries || !s.down || !isNetwork(s.class):
 		return false
 	case b.active:
 		p.run.Held = true

@@ -81,7 +81,7 @@ func (l *loader) loadCheck(n *yaml.Node, c *Check, env probe.Env, names map[stri
 		Name: out.Name, Kind: out.Kind, Group: out.Group, Host: out.Endpoint.Host, Location: out.Location, Labels: out.Labels,
 		WebSocket: out.Endpoint.WebSocket || !sure, Interval: f.interval, Longest: most, Attempts: attemptsOf(c),
 		Measures: measuresOf(c, out.Endpoint.URL, sure),
-		Needs:    c.Needs,
+		Needs:    c.Needs, Canaries: out.Canaries != nil,
 	}})
 	l.cfg.Checks = append(l.cfg.Checks, out)
 	l.cfg.when = append(l.cfg.when, when)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -107,3 +108,17 @@ func testEnv(vars, files map[string]string) Env {
 
 // planTime is the moment that the plans of the cases are made for.
 func planTime() time.Time { return time.Date(2026, time.November, 21, 12, 0, 0, 0, time.UTC) }
+
+// Whether canaries vouch for a check is what the rules must know of it.
+func TestCanariesOfSubjects(t *testing.T) {
+	const file = "version: 1\n%schecks: [{name: a, health: {url: http://127.0.0.1/}}]\n"
+	for canaries, want := range map[string]bool{"": false, "canaries: [127.0.0.1:1]\n": true} {
+		c, err := Load("config.yaml", fmt.Appendf(nil, file, canaries), Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Subjects[0].Canaries; got != want {
+			t.Errorf("%q: %t, want %t", canaries, got, want)
+		}
+	}
+}
