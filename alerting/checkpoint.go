@@ -43,6 +43,8 @@ type checkState struct {
 	Network  int64   `json:"network,omitempty"`
 	Down     int64   `json:"down,omitempty"`
 	Verdict  int64   `json:"verdict,omitempty"`
+	Back     int64   `json:"back,omitempty"`
+	Trouble  bool    `json:"trouble,omitempty"`
 }
 
 type ruleState struct {
@@ -264,9 +266,9 @@ func (e *Engine) head() snapshot {
 
 func (e *Engine) checkState(k int) checkState {
 	c := &e.checks[k]
-	s := checkState{Name: c.name, Location: c.location, Seen: slices.Clone(c.seen[:]), Last: c.last, Network: c.network}
+	s := checkState{Name: c.name, Location: c.location, Seen: slices.Clone(c.seen[:]), Last: c.last, Network: c.network, Verdict: c.verdict}
 	if p := e.parents[int32(k)]; p != nil {
-		s.Down, s.Verdict = p.down, p.verdict
+		s.Down, s.Back, s.Trouble = p.down, p.back, p.trouble
 	}
 	return s
 }

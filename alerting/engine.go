@@ -56,6 +56,7 @@ type check struct {
 	attempts  uint16
 	interval  int64
 	last      int64    // newest slot
+	verdict   int64    // newest slot that is not unknown
 	seen      [4]int64 // slots of the newest results
 	network   int64    // since when it has failed with dns and connect classes only, 0: it does not
 	refs      []ref
@@ -180,9 +181,12 @@ func (e *Engine) stepResult(r *checks.Result) {
 	if e.blind != nil {
 		e.see(c, r, slot, order != late && r.Status != probe.Unknown)
 	}
+	good := r.Status != probe.Down
+	well := good
 	for _, ref := range c.refs {
 		if w := &e.watches[ref.watch]; !e.excluded(w, c, slot) {
 			s := w.judge(c, r)
+			well = well && (s.verdict != bad || w.kind != kindRate)
 			if w.kind == kindMeasure {
 				w.measure(&w.series[ref.pair], c, &s)
 			}
@@ -190,7 +194,7 @@ func (e *Engine) stepResult(r *checks.Result) {
 		}
 	}
 	if order != late && r.Status != probe.Unknown {
-		e.remember(e.index[r.Check], r.Status != probe.Down, slot)
+		e.remember(e.index[r.Check], good, well, slot)
 	}
 }
 

@@ -245,6 +245,39 @@ func TestNeedsWaits(t *testing.T) {
 	want(t, "10 m", p.tick(10*time.Minute), "released b")
 }
 
+// TestNeedsRunsLessOften wants that what a child was while its parent was down
+// is no news when the parent is back: the child must have run since.
+func TestNeedsRunsLessOften(t *testing.T) {
+	list := subjects([]line{{check: "a"}, {check: "b"}})
+	list[1].Needs, list[1].Interval = []string{"a"}, 5*time.Minute
+	for _, c := range []struct {
+		b    string        // what b comes to after 5 minutes; none: it does not run
+		told []string      // then
+		last time.Duration // when it is told if it does not run
+	}{
+		{b: "."},
+		{b: "5", told: []string{"released b"}},
+		{last: 12 * time.Minute}, // two intervals after the first good slot of a
+	} {
+		p := newPlay(downRule(1), Incidents{}, list)
+		want(t, "both fail", p.results(0, "5", "a", "b"), "opened a")
+		want(t, "a still fails", p.results(time.Minute, "5", "a"))
+		want(t, "a is back", slices.Concat(p.results(2*time.Minute, ".", "a"), p.results(3*time.Minute, ".", "a"), p.results(4*time.Minute, ".", "a")), "resolved a")
+		if got := p.e.Open()[0].Quiet; got != "a is back, b has not run since" {
+			t.Errorf("quiet %q", got)
+		}
+		if c.b != "" {
+			want(t, "b "+c.b, p.results(5*time.Minute, c.b, "b"), c.told...)
+			continue
+		}
+		want(t, "before", p.tick(c.last-time.Second))
+		if due := p.e.Due(); !due.Equal(base().Add(c.last)) {
+			t.Errorf("due %s, want after %s", due, c.last)
+		}
+		want(t, "two intervals", p.tick(c.last), "released b")
+	}
+}
+
 func TestSilence(t *testing.T) {
 	list := subjects([]line{{check: "a"}, {check: "b"}})
 	p := newPlay(downRule(1), Incidents{}, list)

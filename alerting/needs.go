@@ -8,7 +8,8 @@ import (
 // A check needs others: while one of these is in trouble people are not told
 // of an incident about it. What fails first may be either of them, so a new
 // incident waits for the next verdict on what its check needs. It is told as
-// soon as there is none in trouble.
+// soon as there is none in trouble, if its check has run since and still fails:
+// what it was before is no news.
 
 const (
 	longestWait = time.Minute // for a verdict, or two intervals of the parent if that is less
@@ -20,7 +21,8 @@ const (
 // parent is what is known of a check that others need.
 type parent struct {
 	down    int64 // slot since which it is down, 0: it is not
-	verdict int64 // newest slot that is not unknown
+	trouble bool  // its newest result was down, or a failure of a finding
+	back    int64 // slot since which none was, 0: none ever was, or trouble
 }
 
 // survey notes which checks need which, directly or by others, and how large
@@ -45,16 +47,26 @@ func (e *Engine) survey() {
 }
 
 // remember takes what a result that is in order and not unknown says about a
-// check by itself.
-func (e *Engine) remember(c int32, good bool, slot int64) {
+// check by itself: whether it is good, and whether it is well, which is that no
+// rule of failures calls it bad either.
+func (e *Engine) remember(c int32, good, well bool, slot int64) {
+	if _, since := e.outdated(c); since > 0 {
+		e.moved = true
+	}
+	e.checks[c].verdict = slot
 	if p := e.parents[c]; p != nil {
 		e.moved = true
-		p.verdict = slot
 		switch {
 		case good:
 			p.down = 0
 		case p.down == 0 || p.down > slot:
 			p.down = slot
+		}
+		switch {
+		case !good, !well && e.failing(c):
+			p.trouble, p.back = true, 0
+		case p.trouble, p.back > slot:
+			p.trouble, p.back = false, slot
 		}
 	}
 	e.green(c, good)
@@ -71,13 +83,44 @@ func (e *Engine) needed(c int32, i *Incident) string {
 			pending = waits + e.checks[n].name
 		}
 	}
-	return pending
+	if pending != "" {
+		return pending
+	}
+	if n, back := e.outdated(c); back > 0 {
+		if wait := 2 * e.checks[c].interval; e.awaits(back+wait, wait) {
+			return e.checks[n].name + " is back, " + e.checks[c].name + " has not run since"
+		}
+	}
+	return ""
+}
+
+// outdated says which check that c needs is back since the newest verdict on c,
+// the last of them if there are several; since 0 if none is.
+func (e *Engine) outdated(c int32) (parent int32, since int64) {
+	for _, n := range e.needs[c] {
+		if back := e.parents[n].back; back > max(since, e.checks[c].verdict) {
+			parent, since = n, back
+		}
+	}
+	return parent, since
 }
 
 // troubled tells whether a check fails in a finding of failures, or is down.
 func (e *Engine) troubled(n int32) bool {
-	c := &e.checks[n]
-	for _, ref := range c.refs {
+	if e.failing(n) {
+		return true
+	}
+	p := e.parents[n]
+	if p.down == 0 {
+		return false
+	}
+	wait := patience * e.checks[n].interval
+	return e.awaits(p.down+wait, wait+setBack.Milliseconds())
+}
+
+// failing tells whether a check fails in a finding of failures.
+func (e *Engine) failing(n int32) bool {
+	for _, ref := range e.checks[n].refs {
 		w := &e.watches[ref.watch]
 		if w.kind != kindRate && w.kind != kindDown {
 			continue
@@ -86,16 +129,11 @@ func (e *Engine) troubled(n int32) bool {
 			return true
 		}
 	}
-	p := e.parents[n]
-	if p.down == 0 {
-		return false
-	}
-	wait := patience * c.interval
-	return e.awaits(p.down+wait, wait+setBack.Milliseconds())
+	return false
 }
 
 // pending tells whether a check has yet to show whether it fails, too.
 func (e *Engine) pending(n int32, i *Incident) bool {
 	wait := min(longestWait.Milliseconds(), 2*e.checks[n].interval)
-	return e.parents[n].verdict < e.opened[i.Group] && e.awaits(i.Opened.UnixMilli()+wait, wait)
+	return e.checks[n].verdict < e.opened[i.Group] && e.awaits(i.Opened.UnixMilli()+wait, wait)
 }

@@ -64,6 +64,12 @@ func newWorld(seed uint64) *world {
 		w.subjects = append(w.subjects, s)
 		w.mood = append(w.mood, ".")
 	}
+	if seed%2 == 0 { // of every second world some run less often
+		often := rand.New(rand.NewPCG(seed, 8))
+		for k := range w.subjects {
+			w.subjects[k].Interval *= time.Duration(1 + often.IntN(3))
+		}
+	}
 	w.rules = []Rule{{Name: "down", Severity: Page, RecoverAfter: 1 + w.rnd.IntN(3), Down: &DownRule{Slots: 1 + w.rnd.IntN(2)}}}
 	if w.rnd.IntN(2) == 0 {
 		w.rules = append(w.rules, Rule{Name: "any", RecoverAfter: 1 + w.rnd.IntN(3), Rate: &Rate{Of: "any", Over: 10 * minute, Above: share("30%"), MinFailures: 3}})
@@ -120,7 +126,7 @@ func (w *world) minute(k int, troubles bool) {
 		}
 		slot := start.Add(time.Duration(n) * 5 * time.Second)
 		letter := w.mood[n][w.rnd.IntN(len(w.mood[n]))]
-		if e := result(s.Name, s.Group, slot, rune(letter)); e != nil {
+		if e := result(s.Name, s.Group, slot, rune(letter)); e != nil && k%int(s.Interval/time.Minute) == 0 {
 			if e.Result != nil && letter == '5' {
 				e.Result.Duration = time.Duration(w.rnd.IntN(20)) * time.Second
 			}
@@ -175,8 +181,9 @@ type witness struct {
 	results  map[string][]*checks.Result // in the order of the log, unknown ones left out
 	told     map[string]map[string]bool  // by incident: what people have been told
 	newest   map[string]Incident
-	loudest  map[string]Severity // that people have been told of, by incident
-	first    []time.Time         // tellings of an incident for the first time
+	changed  map[string]time.Time // when that came, by incident
+	loudest  map[string]Severity  // that people have been told of, by incident
+	first    []time.Time          // tellings of an incident for the first time
 }
 
 func (v *witness) fail(format string, args ...any) {
@@ -263,9 +270,28 @@ func (v *witness) ancestors(s Subject) (list []string) {
 func (v *witness) needsDown(s Subject) bool {
 	return slices.ContainsFunc(v.ancestors(s), func(p string) bool {
 		since := v.down(p)
-		return !since.IsZero() && v.now.Sub(since) < 10*time.Minute
+		return !since.IsZero() && v.now.Sub(since) < 10*v.subject(p).Interval
 	})
 }
+
+// stale tells whether s has not run since something that it needs was well
+// again, within two intervals of that. bad says what was not well.
+func (v *witness) stale(s Subject, bad func(*checks.Result) bool) bool {
+	var own time.Time
+	if list := v.results[s.Name]; len(list) > 0 {
+		own = list[len(list)-1].Slot
+	}
+	return slices.ContainsFunc(v.ancestors(s), func(p string) bool {
+		list := v.results[p]
+		k := len(list)
+		for k > 0 && !bad(list[k-1]) {
+			k--
+		}
+		return 0 < k && k < len(list) && own.Before(list[k].Slot) && v.now.Before(list[k].Slot.Add(2*s.Interval))
+	})
+}
+
+func isDown(r *checks.Result) bool { return r.Status == probe.Down }
 
 // mayNeed tells whether something that s needs had a bad result of late, so
 // that it may be in a finding.
@@ -293,7 +319,7 @@ func holding(i Incident, except ...string) (names []string) {
 func (v *witness) judge(c Change) {
 	i := c.Incident
 	was, known := v.newest[i.ID]
-	v.newest[i.ID] = i
+	v.newest[i.ID], v.changed[i.ID] = i, v.now
 	switch {
 	case i.Version != was.Version+1:
 		v.fail("%s: version %d after %d", i.ID, i.Version, was.Version)
@@ -355,7 +381,7 @@ func (v *witness) cause(c Change, first bool) {
 		s := v.subject(name)
 		list := v.results[name]
 		fails := slices.ContainsFunc(list[max(0, len(list)-10):], troubled)
-		if fails && !v.covered(s, false) && (!first || !v.needsDown(s)) {
+		if fails && !v.covered(s, false) && (!first || !v.needsDown(s) && !v.stale(s, isDown)) {
 			return
 		}
 	}
@@ -392,7 +418,7 @@ func (v *witness) overdue(e *Engine) {
 			names = all
 		}
 		for _, name := range names {
-			if s := v.subject(name); !v.covered(s, true) && !v.mayNeed(s) && v.down(name) != (time.Time{}) {
+			if s := v.subject(name); !v.covered(s, true) && !v.mayNeed(s) && !v.stale(s, troubled) && v.down(name) != (time.Time{}) {
 				v.fail("%s is open since %s, %s fails, and nobody was told: quiet %q", i.ID, i.Opened.Format(time.TimeOnly), name, i.Quiet)
 			}
 		}
@@ -408,7 +434,7 @@ func (v *witness) stands(e *Engine, i Incident, pages bool) {
 	}
 	excused := func(name string) bool {
 		c := v.subject(name)
-		return v.covered(c, true) || v.mayNeed(c) || v.down(name).IsZero()
+		return v.covered(c, true) || v.mayNeed(c) || v.stale(c, troubled) || v.down(name).IsZero()
 	}
 	if names := holding(i, "latency"); s.Told > 0 && s.Quiet == "" && pages && v.loudest[s.ID] != Page && !slices.ContainsFunc(names, excused) {
 		v.fail("%s is a page and part of %s, and people were told of a %s", i.ID, s.ID, v.loudest[s.ID])
@@ -419,9 +445,11 @@ func (v *witness) stands(e *Engine, i Incident, pages bool) {
 }
 
 // reminded wants as many reminders as are due after 10, 30, 70 ... minutes,
-// while something is down and nobody has taken it on.
+// while something is down and nobody has taken it on. What a tick has just
+// released is reminded of at the next one.
 func (v *witness) reminded(i Incident) {
-	if v.w.policy.Remind == 0 || i.Told == 0 || i.Quiet != "" || i.Acknowledged != nil || i.Group == stormKey {
+	if v.w.policy.Remind == 0 || i.Told == 0 || i.Quiet != "" || i.Acknowledged != nil || i.Group == stormKey ||
+		i.Event == Released && v.changed[i.ID].Equal(v.now) {
 		return
 	}
 	due := 0
@@ -483,7 +511,7 @@ func TestTelling(t *testing.T) {
 
 func telling(t *testing.T, w *world, seen map[string]int) {
 	t.Helper()
-	v := &witness{t: t, w: w, results: map[string][]*checks.Result{}, told: map[string]map[string]bool{}, newest: map[string]Incident{}, loudest: map[string]Severity{}}
+	v := &witness{t: t, w: w, results: map[string][]*checks.Result{}, changed: map[string]time.Time{}, told: map[string]map[string]bool{}, newest: map[string]Incident{}, loudest: map[string]Severity{}}
 	e := w.engine(w.policy, w.subjects)
 	plain := w.engine(Policy{Reopens: w.policy.Reopens, FlapWithin: w.policy.FlapWithin}, alone(w.subjects))
 	var again *Engine // restored somewhere
