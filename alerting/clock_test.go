@@ -301,17 +301,57 @@ func TestClockIsSetBackWhileWaiting(t *testing.T) {
 			from := slices.IndexFunc(log, func(e checks.Entry) bool {
 				return !e.Time().Before(base().Add(time.Duration(c.minute) * time.Minute))
 			})
-			e := NewEngine([]Rule{downRule(1)}, list)
-			e.SetPolicy(c.policy)
-			var told []string
-			for _, ch := range run1(e, 1, shift(log, from, -400*24*time.Hour)) {
-				if ch.Incident.Tells() {
-					told = append(told, string(ch.Event)+" "+ch.Incident.Group)
+			for _, by := range []time.Duration{-20 * time.Minute, -time.Hour, -400 * 24 * time.Hour} {
+				e := NewEngine([]Rule{downRule(1)}, list)
+				e.SetPolicy(c.policy)
+				var told []string
+				for _, ch := range run1(e, 1, shift(log, from, by)) {
+					if ch.Incident.Tells() {
+						told = append(told, string(ch.Event)+" "+ch.Incident.Group)
+					}
+				}
+				if got := strings.Join(told, ", "); !strings.Contains(got, c.want) {
+					t.Errorf("set by %s: told %s, want %s among that", by, got, c.want)
 				}
 			}
-			if got := strings.Join(told, ", "); !strings.Contains(got, c.want) {
-				t.Errorf("told %s, want %s among that", got, c.want)
-			}
 		})
+	}
+}
+
+// TestClockIsSetBackAndPeopleAct wants that what people say after the clock was
+// set back holds at once, and that a window is where the clock is.
+func TestClockIsSetBackAndPeopleAct(t *testing.T) {
+	for _, by := range []time.Duration{-6 * time.Minute, -20 * time.Minute, -time.Hour, -2 * time.Hour} {
+		list := subjects([]line{{check: "a"}, {check: "b"}})
+		e := NewEngine([]Rule{downRule(1)}, list)
+		e.SetPolicy(Policy{Windows: []Window{{Name: "nightly", Select: Select{Name: "b"}, For: 2 * time.Minute, Starts: once(base().Add(10*time.Minute + by))}}})
+		p := &player{e: e}
+		p.results(0, ".", "a", "b")
+		p.tick(5 * time.Minute)
+		p.tick(5*time.Minute + by)
+		p.command(t, 6*time.Minute+by, CommandSilence, "id", "s", "for", "3m", "check", "a")
+		if got := e.Silences(); len(got) != 1 {
+			t.Errorf("set by %s: %d silences last, want one", by, len(got))
+		}
+		want(t, "silenced", p.results(7*time.Minute+by, "5", "a"))
+		want(t, "its end", p.tick(9*time.Minute+by), "released a")
+		want(t, "in the window", p.results(10*time.Minute+by, "5", "b"))
+		want(t, "after it", p.tick(12*time.Minute+by), "released b")
+	}
+}
+
+// TestLongRunsSetNoClock wants that a run that took long is not taken for a
+// clock that was set back.
+func TestLongRunsSetNoClock(t *testing.T) {
+	for _, d := range []time.Duration{0, 4 * time.Minute, 10 * time.Minute, time.Hour, 100 * time.Hour} {
+		e := NewEngine([]Rule{downRule(1)}, subjects([]line{{check: "a"}, {check: "b"}}))
+		e.Step(1, checks.Entry{V: 1, Tick: &checks.Tick{At: base().Add(min(d, 100*time.Hour))}})
+		before := e.clock
+		long := result("a", "", base(), '5')
+		long.Result.Duration = d
+		e.Step(2, *long)
+		if e.clock != before {
+			t.Errorf("a run of %s set the clock by %s", d, at(e.clock).Sub(at(before)))
+		}
 	}
 }

@@ -21,7 +21,8 @@
 // findings stay, and nothing opens or resolves because of it. When it is set
 // back, by more than two minutes and two intervals, the windows of a check move
 // back with it, contents and all, at its next result. An incident that is open
-// meanwhile is shown too short, never longer than it was.
+// meanwhile is shown too short, never longer than it was. Who is told and when
+// follows a clock that is set back by more than five minutes.
 //
 // # Error budgets
 //

@@ -17,9 +17,13 @@ import (
 // window, or by a check that it needs. What excuses depends on the entries and
 // on the clock, which is the newest time that an entry came with.
 
-// setBack is how far the clock must go back to be believed: entries come a
-// little out of order.
-const setBack = time.Hour
+const (
+	// setBack is how far the clock must go back to be believed: entries come a
+	// little out of order.
+	setBack = 5 * time.Minute
+	// mostRun is how long a run is believed to have taken.
+	mostRun = time.Hour
+)
 
 // advance takes the time of an entry: that of a result is when it was known.
 func (e *Engine) advance(entry checks.Entry) {
@@ -30,13 +34,15 @@ func (e *Engine) advance(entry checks.Entry) {
 	}
 	e.now = t.UnixMilli()
 	known := e.now
+	late := entry.Gap != nil // it may have ended long ago
 	if r := entry.Result; r != nil {
-		known += max(0, min(r.Duration, setBack)).Milliseconds()
+		known += max(0, min(r.Duration, mostRun)).Milliseconds()
+		late = r.Duration > mostRun
 	}
 	switch {
 	case known > e.clock:
 		e.clock = known
-	case e.clock-known > setBack.Milliseconds():
+	case !late && e.clock-known > setBack.Milliseconds():
 		e.clock, e.wake = known, 0
 	}
 }
