@@ -122,9 +122,15 @@ func (e *Engine) adoptOpen(s Incident, told map[string]bool) {
 	if ours != nil {
 		e.merge(i, ours)
 	}
+	e.resumeAll(i)
+}
+
+// resumeAll makes the checks of all findings that hold part of them again, as
+// far as the state of their rules is lost.
+func (e *Engine) resumeAll(i *Incident) {
 	for k := range i.Findings {
 		if f := &i.Findings[k]; f.Holds() {
-			e.resume(s.Group, f)
+			e.resume(i.Group, f)
 		}
 	}
 }
@@ -206,6 +212,9 @@ func (e *Engine) Reconfigure(rules []Rule, subjects []Subject, at time.Time) []C
 	next.load(e.snapshot())
 	next.restored = e.restored
 	*e = *next
+	for _, i := range e.sorted() {
+		e.resumeAll(i)
+	}
 	e.dropOrphans(at.UnixMilli())
 	e.moved = true
 	return e.changes()

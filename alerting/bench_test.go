@@ -58,10 +58,20 @@ func badResult() checks.Result {
 	}
 }
 
+// notFoundResult is bad as badResult, but says nothing about the network.
+func notFoundResult() checks.Result {
+	r := badResult()
+	r.Class, r.Reason = probe.NotFound, "status 404, want 101"
+	return r
+}
+
 func benchmarkStep(b *testing.B, groups int, r checks.Result) {
 	const n = 10_000
 	list := fleet(n, groups)
 	e := NewEngine(append(standing(), Rule{Name: "self", Unknown: &UnknownRule{}}), list)
+	if groups == n {
+		e.SetPolicy((&Incidents{}).Policy())
+	}
 	minutes(e, list, 0, 62, goodResult())
 	minutes(e, list, 62, 2, r)
 	entry := checks.Entry{V: 1, Result: &r}
@@ -80,6 +90,7 @@ func benchmarkStep(b *testing.B, groups int, r checks.Result) {
 func BenchmarkStep(b *testing.B) {
 	b.Run("good", func(b *testing.B) { benchmarkStep(b, 1000, goodResult()) })
 	b.Run("bad", func(b *testing.B) { benchmarkStep(b, 1000, badResult()) })
+	b.Run("bad in a storm", func(b *testing.B) { benchmarkStep(b, 10_000, notFoundResult()) })
 	b.Run("bad in one group", func(b *testing.B) { benchmarkStep(b, 1, badResult()) })
 }
 

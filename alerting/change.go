@@ -62,7 +62,7 @@ func (e *Engine) incident(key string, slot int64) *Incident {
 	e.opened[key] = opened
 	i := &Incident{
 		V: IncidentVersion, ID: incidentID(key, opened), Group: key, Severity: Ticket,
-		Since: at(slot), LastBad: at(slot), Opened: at(max(slot, e.clock)), Reopened: e.reopened(key, opened),
+		Since: at(slot), LastBad: at(slot), Opened: at(max(slot, e.clock)), Reopened: e.reopened(key, slot),
 	}
 	e.incidents[key] = i
 	return i

@@ -266,9 +266,9 @@ func (e *Engine) head() snapshot {
 
 func (e *Engine) checkState(k int) checkState {
 	c := &e.checks[k]
-	s := checkState{Name: c.name, Location: c.location, Seen: slices.Clone(c.seen[:]), Last: c.last, Network: c.network, Verdict: c.verdict}
-	if p := e.parents[int32(k)]; p != nil {
-		s.Down, s.Back, s.Trouble = p.down, p.back, p.trouble
+	s := checkState{Name: c.name, Location: c.location, Seen: slices.Clone(c.seen[:]), Last: c.last, Network: c.network}
+	if p := e.kin[int32(k)]; p != nil {
+		s.Down, s.Verdict, s.Back, s.Trouble = p.down, p.verdict, p.back, p.trouble
 	}
 	return s
 }

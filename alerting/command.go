@@ -150,6 +150,9 @@ func newSilence(c *checks.Command) (Silence, error) {
 			if !ok || k == "" {
 				return q, fmt.Errorf("%s: label: %q, want NAME=VALUE", c.Name, l)
 			}
+			if other, twice := q.Select.Labels[k]; twice && other != v {
+				return q, fmt.Errorf("%s: label: no check has %s=%s and %s=%s at once, want one of them", c.Name, k, other, k, v)
+			}
 			q.Select.Labels[k] = v
 		}
 	}

@@ -32,7 +32,7 @@ type Engine struct {
 	policy   Policy
 	subjects []*Subject        // of checks
 	needs    map[int32][]int32 // the checks that one needs, and those that they need
-	parents  map[int32]*parent // the checks that others need
+	kin      map[int32]*kin    // the checks that others need, or that need others
 	sizes    map[string]int    // of groups, in checks
 	clock    int64             // newest time that an entry was known at, which only a set clock takes back
 	silences []*silence        // in the order in which they were made
@@ -56,7 +56,6 @@ type check struct {
 	attempts  uint16
 	interval  int64
 	last      int64    // newest slot
-	verdict   int64    // newest slot that is not unknown
 	seen      [4]int64 // slots of the newest results
 	network   int64    // since when it has failed with dns and connect classes only, 0: it does not
 	refs      []ref

@@ -86,7 +86,8 @@ func (e *Engine) mark(i *Incident, f *Finding, w *watch, level Severity, slot in
 		e.touch(i) // a check that nothing excuses may have become part of it
 	}
 	f.Severity, f.Runbook = level, w.Runbook
-	if f.Severity == Page && i.Severity != Page {
+	untold := i.Told > 0 && i.Quiet == "" && i.ToldSeverity != Page // since what paged has passed in silence
+	if f.Severity == Page && (i.Severity != Page || untold) {
 		if i.Severity = Page; i.Version > 0 {
 			e.touch(i).worse = true
 		}

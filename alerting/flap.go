@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// reopened notes that the incident of a key is opened, and returns how often
-// that happened of late, besides the first time, if it is flapping; else 0.
-func (e *Engine) reopened(key string, opened int64) int {
+// reopened notes that the incident of a key is opened at a slot, and returns how
+// often that happened of late, besides the first time, if it is flapping; else 0.
+func (e *Engine) reopened(key string, slot int64) int {
 	p := e.policy
 	if p.Reopens == 0 || key == stormKey {
 		return 0
 	}
-	list := slices.DeleteFunc(e.openings[key], func(t int64) bool { return t > opened || t <= opened-p.FlapWithin })
-	list = append(list, opened)
+	list := slices.DeleteFunc(e.openings[key], func(t int64) bool { return t > slot || t <= slot-p.FlapWithin })
+	list = append(list, slot)
 	if n := len(list) - p.Reopens - 1; n > 0 {
 		list = slices.Delete(list, 0, n)
 	}

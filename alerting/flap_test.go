@@ -8,6 +8,28 @@ import (
 	"time"
 )
 
+// TestNothingFlapsBecauseTheClockWasAhead wants that a year in which the clock
+// was for a minute is forgotten once it is back.
+func TestNothingFlapsBecauseTheClockWasAhead(t *testing.T) {
+	rule := downRule(1)
+	rule.RecoverAfter = 1
+	list := subjects([]line{{check: "a"}, {check: "b"}})
+	list[1].Needs = []string{"a"}
+	p := newPlay(rule, Incidents{}, list)
+	const year = 365 * 24 * time.Hour
+	for _, n := range []string{"a", "b"} {
+		p.results(year, "5", n)
+		p.results(year+time.Minute, ".", n)
+	}
+	p.tick(0)
+	p.results(time.Minute, ".", "a")
+	for k := range 8 {
+		at := time.Duration(k+1) * 2 * time.Hour
+		want(t, "fails, and a does not", p.results(at, "5.", "b", "a"), "released b")
+		want(t, "is back", p.results(at+time.Minute, ".", "b"), "resolved b")
+	}
+}
+
 // TestFlappingBound lets the checks of a group fail and recover by chance for
 // two days, with silences, maintenance windows and restarts in between, and
 // counts what people are told by the policy alone: no more openings than it

@@ -52,6 +52,10 @@ type Incident struct {
 	// than Version while it is quiet, or if the newest says nothing new; 0 if
 	// they were never to be told.
 	Told int `json:"told,omitempty"`
+	// ToldSeverity and ToldTaken are what that version said: how severe it is,
+	// and whether somebody has taken it on.
+	ToldSeverity Severity `json:"told_severity,omitempty"`
+	ToldTaken    bool     `json:"told_taken,omitempty"`
 
 	Reminders int    `json:"reminders,omitempty"`  // how often people were reminded of it
 	Reopened  int    `json:"reopened,omitempty"`   // it flaps: how often the group has broken again of late

@@ -303,6 +303,52 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// TestSilenceHidesNothing tells after a silence what became of an incident in
+// it: that it is a page now, and that somebody has taken it on.
+func TestSilenceHidesNothing(t *testing.T) {
+	rule := Rule{Name: "any", Rate: &Rate{Of: "any", Over: 10 * minute, Above: share("0%")}}
+	list := subjects([]line{{check: "a"}})
+	p := newPlay(rule, Incidents{}, list)
+	want(t, "before", p.results(0, "5", "a"), "opened a")
+	p.command(t, time.Minute, CommandSilence, "id", "s1", "for", "10m", "check", "a")
+	rule.Severity = Page
+	p.e.Reconfigure([]Rule{rule}, list, base().Add(time.Minute))
+	want(t, "in it", p.results(2*time.Minute, "5", "a"))
+	want(t, "over", p.tick(11*time.Minute), "grew a")
+	if i := p.newest(t, "a"); i.Changed != "now page" || i.Severity != Page {
+		t.Errorf("a %s, it says %q", i.Severity, i.Changed)
+	}
+	p.command(t, 12*time.Minute, CommandSilence, "id", "s2", "for", "10m", "check", "a")
+	want(t, "acknowledged in it", p.command(t, 13*time.Minute, CommandAcknowledge, "incident", p.e.Open()[0].ID))
+	want(t, "over", p.tick(22*time.Minute), "acknowledged a")
+	if i := p.newest(t, "a"); i.Changed != "acknowledged by ada" {
+		t.Errorf("it says %q", i.Changed)
+	}
+	p.command(t, 23*time.Minute, CommandSilence, "id", "s3", "for", "10m", "check", "a")
+	want(t, "nothing new", p.tick(33*time.Minute))
+}
+
+// TestPageThatPassedInASilence wakes nobody, until it comes again.
+func TestPageThatPassedInASilence(t *testing.T) {
+	list := subjects([]line{{check: "a", group: "web"}, {check: "b", group: "web"}})
+	e := NewEngine([]Rule{{Name: "slow", Latency: &Latency{Above: 2 * minute / 60, Over: 30 * minute, MinSamples: 1}}, downRule(1)}, list)
+	p := &player{e: e}
+	step := func(minute int, check string, letter rune) []string {
+		return p.step(*result(check, "web", base().Add(time.Duration(minute)*time.Minute), letter))
+	}
+	want(t, "slow", step(0, "a", 's'), "opened web")
+	p.command(t, time.Minute, CommandSilence, "id", "s1", "for", "10m", "group", "web")
+	want(t, "down", step(2, "b", '5'))
+	for k := range 3 {
+		want(t, "and up", step(3+k, "b", 's'))
+	}
+	want(t, "over", p.tick(11*time.Minute))
+	want(t, "down again", step(12, "b", '5'), "grew web")
+	if i := p.newest(t, "web"); i.Severity != Page {
+		t.Errorf("a %s", i.Severity)
+	}
+}
+
 func TestMaintenance(t *testing.T) {
 	list := subjects([]line{{check: "a"}, {check: "b"}})
 	e := NewEngine([]Rule{downRule(1)}, list)
@@ -370,6 +416,7 @@ func TestRefuse(t *testing.T) {
 		{CommandSilence, "id=2 for=2h group=wbe", `silence: no check is in group "wbe", there are web`},
 		{CommandSilence, "id=1 for=2h check=[", `silence: check: "[" is no pattern: a bracket is open or a backslash at the end`},
 		{CommandSilence, "id=1 for=2h label=x", `silence: label: "x", want NAME=VALUE`},
+		{CommandSilence, "id=1 for=2h label=team=a,env=x,team=b", "silence: label: no check has team=a and team=b at once, want one of them"},
 		{CommandSilence, "id=1 for=60d group=web", "silence: for: 60d, want up to 31d"},
 		{CommandSilence, "id=1 for=1h group=web until_green=true", "silence: until_green is for maintenance only"},
 		{CommandSilenceEnd, "id=1", `no silence "1" lasts, and no other does`},

@@ -33,9 +33,9 @@ func (e *Engine) load(s snapshot) {
 		known[st.Name] = true
 		c := &e.checks[i]
 		copy(c.seen[:], st.Seen)
-		c.last, c.network, c.verdict = st.Last, st.Network, st.Verdict
-		if p := e.parents[i]; p != nil {
-			p.down, p.back, p.trouble = st.Down, st.Back, st.Trouble
+		c.last, c.network = st.Last, st.Network
+		if p := e.kin[i]; p != nil {
+			p.down, p.verdict, p.back, p.trouble = st.Down, st.Verdict, st.Back, st.Trouble
 		}
 	}
 	for _, r := range s.Rules {

@@ -18,8 +18,10 @@ const (
 	patience = 10
 )
 
-// parent is what is known of a check that others need.
-type parent struct {
+// kin is what is known of a check that needs others, or that others need.
+type kin struct {
+	parent  bool  // others need it
+	verdict int64 // newest slot that is not unknown
 	down    int64 // slot since which it is down, 0: it is not
 	trouble bool  // its newest result was down, or a failure of a finding
 	back    int64 // slot since which none was, 0: none ever was, or trouble
@@ -28,7 +30,7 @@ type parent struct {
 // survey notes which checks need which, directly or by others, and how large
 // the groups are.
 func (e *Engine) survey() {
-	e.sizes, e.needs, e.parents = map[string]int{}, map[int32][]int32{}, map[int32]*parent{}
+	e.sizes, e.needs, e.kin = map[string]int{}, map[int32][]int32{}, map[int32]*kin{}
 	for _, s := range e.subjects {
 		e.sizes[s.group()]++
 	}
@@ -40,7 +42,12 @@ func (e *Engine) survey() {
 				continue
 			}
 			e.needs[c] = append(e.needs[c], p)
-			e.parents[p] = &parent{}
+			for _, m := range []int32{c, p} {
+				if e.kin[m] == nil {
+					e.kin[m] = &kin{}
+				}
+			}
+			e.kin[p].parent = true
 			todo = append(todo, e.subjects[p].Needs...)
 		}
 	}
@@ -50,12 +57,10 @@ func (e *Engine) survey() {
 // check by itself: whether it is good, and whether it is well, which is that no
 // rule of failures calls it bad either.
 func (e *Engine) remember(c int32, good, well bool, slot int64) {
-	if _, since := e.outdated(c); since > 0 {
-		e.moved = true
-	}
-	e.checks[c].verdict = slot
-	if p := e.parents[c]; p != nil {
-		e.moved = true
+	if p := e.kin[c]; p != nil {
+		_, since := e.outdated(c)
+		e.moved = e.moved || p.parent || since > 0
+		p.verdict = slot
 		switch {
 		case good:
 			p.down = 0
@@ -98,7 +103,7 @@ func (e *Engine) needed(c int32, i *Incident) string {
 // the last of them if there are several; since 0 if none is.
 func (e *Engine) outdated(c int32) (parent int32, since int64) {
 	for _, n := range e.needs[c] {
-		if back := e.parents[n].back; back > max(since, e.checks[c].verdict) {
+		if back := e.kin[n].back; back > max(since, e.kin[c].verdict) {
 			parent, since = n, back
 		}
 	}
@@ -110,7 +115,7 @@ func (e *Engine) troubled(n int32) bool {
 	if e.failing(n) {
 		return true
 	}
-	p := e.parents[n]
+	p := e.kin[n]
 	if p.down == 0 {
 		return false
 	}
@@ -135,5 +140,6 @@ func (e *Engine) failing(n int32) bool {
 // pending tells whether a check has yet to show whether it fails, too.
 func (e *Engine) pending(n int32, i *Incident) bool {
 	wait := min(longestWait.Milliseconds(), 2*e.checks[n].interval)
-	return e.checks[n].verdict < e.opened[i.Group] && e.awaits(i.Opened.UnixMilli()+wait, wait)
+	opened := min(e.opened[i.Group], i.Opened.UnixMilli()) // the former is ahead if the clock once was
+	return e.kin[n].verdict < opened && e.awaits(i.Opened.UnixMilli()+wait, wait)
 }

@@ -401,6 +401,19 @@ func TestReconfigure(t *testing.T) {
 			t.Errorf("the rest made %v", titles(rest))
 		}
 	})
+	t.Run("the window of a rule changes", func(t *testing.T) {
+		e := NewEngine(rules[:1], subjects(lines))
+		told := run1(e, 1, log[:5])
+		next := notFound("0%")
+		next.Rate.Over = 10 * minute
+		if got := e.Reconfigure([]Rule{next}, subjects(lines), at); len(got) > 0 {
+			t.Fatalf("got %v", titles(got))
+		}
+		rest := run1(e, 6, log)
+		if len(told) != 3 || len(rest) != 3 || rest[0].Event != Resolved || rest[0].Incident.ID != told[0].Incident.ID || rest[0].Incident.Ended != base().Add(3*time.Minute) {
+			t.Errorf("the rest made %v, want what was told resolved after three good results", titles(rest))
+		}
+	})
 	t.Run("the interval of a check changes", func(t *testing.T) {
 		e := NewEngine([]Rule{{Name: "n", Rate: &Rate{Of: "any", Over: 60 * minute, Above: share("0%"), MinFailures: 4}}}, subjects(lines))
 		for k := range 3 {
@@ -473,6 +486,7 @@ func older(changes []Change) []Change {
 	for n := range changes {
 		i := &changes[n].Incident
 		i.Opened, i.ToldAt, i.Told, i.Failing, i.Of, i.Event = time.Time{}, time.Time{}, 0, 0, 0, ""
+		i.ToldSeverity, i.ToldTaken = "", false
 	}
 	return changes
 }

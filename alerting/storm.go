@@ -69,10 +69,14 @@ func (e *Engine) join(i *Incident) {
 	i.Storm = s.ID
 	e.members++
 	e.counted(i)
-	if e.members <= 50 || e.members%64 == 0 { // else it is made when it is told
+	if e.roundly() {
 		e.figureStorm(s)
 	}
 }
+
+// roundly tells whether what a storm says of all its parts is brought up to date
+// though people are not told of it: of many that is much work.
+func (e *Engine) roundly() bool { return e.members <= 50 || e.members%64 == 0 }
 
 // gather lets the storm follow what this step has done to its parts.
 func (e *Engine) gather() {

@@ -108,11 +108,16 @@ func (e *Engine) decide(t touch) Event {
 		}
 	} else {
 		i.Quiet = e.quiet(i)
+		if was != "" && i.Quiet == "" && i.Told > 0 {
+			t.hidden()
+		}
 		event, tells = e.event(&t, was)
 		if event == "" {
 			return ""
 		}
-		e.describe(i)
+		if i.Group != stormKey || tells || e.roundly() {
+			e.describe(i)
+		}
 	}
 	for _, k := range t.news {
 		i.Findings[k].Untold = true
@@ -125,6 +130,15 @@ func (e *Engine) decide(t touch) Event {
 	return event
 }
 
+// hidden adds what people were not told of while the incident was quiet: that it
+// is a page, if it still is, and that somebody has taken it on.
+func (t *touch) hidden() {
+	i := t.incident
+	pages := func(f Finding) bool { return f.Holds() && f.Severity == Page }
+	t.worse = t.worse || i.ToldSeverity != Page && slices.ContainsFunc(i.Findings, pages)
+	t.acked = t.acked || i.Acknowledged != nil && !i.ToldTaken
+}
+
 // told notes that people are to be told of the newest version.
 func (e *Engine) told(i *Incident) {
 	if i.ToldAt.IsZero() {
@@ -135,7 +149,7 @@ func (e *Engine) told(i *Incident) {
 		e.gusty = e.clock
 		e.figureStorm(i)
 	}
-	i.Told = i.Version
+	i.Told, i.ToldSeverity, i.ToldTaken = i.Version, i.Severity, i.Acknowledged != nil
 	for k := range i.Findings {
 		i.Findings[k].Untold = false
 	}
@@ -251,7 +265,7 @@ func (e *Engine) excused(i *Incident) string {
 		if reason == "" {
 			return ""
 		}
-		if why == "" || reason == i.Quiet {
+		if why == "" || reason == i.Quiet || why != i.Quiet && reason < why { // whatever the order
 			why = reason
 		}
 	}
@@ -297,11 +311,12 @@ func (e *Engine) recovers(c int32) bool {
 }
 
 // culprits yields the checks that the findings of i that hold are about and that
-// have not recovered; one that is in several of them comes several times.
+// have not recovered, in no certain order; one that is in several of them comes
+// several times.
 func (e *Engine) culprits(i *Incident) iter.Seq[int32] {
 	return func(yield func(int32) bool) {
 		if i.Group == stormKey {
-			for _, m := range e.sorted() {
+			for _, m := range e.incidents { // in any order: of 10,000 each bad result would sort them
 				if m.Storm != i.ID {
 					continue
 				}
@@ -400,6 +415,9 @@ func (e *Engine) size(i *Incident) int {
 func (i *Incident) modern() {
 	if i.Told == 0 && i.Quiet == "" && i.Version > 0 {
 		i.Told, i.ToldAt = i.Version, i.Since
+	}
+	if i.Told > 0 && i.ToldSeverity == "" {
+		i.ToldSeverity, i.ToldTaken = i.Severity, i.Acknowledged != nil
 	}
 	if i.Opened.IsZero() {
 		i.Opened = i.Since

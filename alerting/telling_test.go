@@ -75,7 +75,7 @@ func newWorld(seed uint64) *world {
 		w.rules = append(w.rules, Rule{Name: "any", RecoverAfter: 1 + w.rnd.IntN(3), Rate: &Rate{Of: "any", Over: 10 * minute, Above: share("30%"), MinFailures: 3}})
 	}
 	if w.rnd.IntN(3) == 0 {
-		w.rules = append(w.rules, Rule{Name: "slow", RecoverAfter: 1 + w.rnd.IntN(3), Latency: &Latency{Stat: "max", Above: probe.Duration(2 * time.Second), Over: 3 * minute}})
+		w.rules = append(w.rules, Rule{Name: "slow", RecoverAfter: 1 + w.rnd.IntN(3), Latency: &Latency{Stat: []string{"mean", "p50"}[seed%2], Above: probe.Duration(2 * time.Second), Over: 3 * minute}})
 	}
 	if w.rnd.IntN(3) == 0 {
 		w.policy.StormGroups, w.policy.StormWithin = 1+w.rnd.IntN(3), int64(1+4*w.rnd.IntN(2))*time.Minute.Milliseconds()
@@ -183,6 +183,7 @@ type witness struct {
 	newest   map[string]Incident
 	changed  map[string]time.Time // when that came, by incident
 	loudest  map[string]Severity  // that people have been told of, by incident
+	taken    map[string]bool      // whether people have been told that somebody has taken it on
 	first    []time.Time          // tellings of an incident for the first time
 }
 
@@ -368,6 +369,7 @@ func (v *witness) judge(c Change) {
 		v.fail("%s: %s says nothing new: %s", i.ID, c.Event, i.Changed)
 	}
 	v.loudest[i.ID] = i.Severity
+	v.taken[i.ID] = i.Acknowledged != nil
 	if c.Event != Resolved && c.Event != Acknowledged {
 		v.cause(c, first)
 	}
@@ -400,6 +402,9 @@ func (v *witness) overdue(e *Engine) {
 		pages := slices.ContainsFunc(i.Findings, func(f Finding) bool { return f.Holds() && f.Severity == Page })
 		if i.Told > 0 && i.Quiet == "" && pages && v.loudest[i.ID] != Page {
 			v.fail("%s: it is a page, and people were told of a %s", i.ID, v.loudest[i.ID])
+		}
+		if i.Told > 0 && i.Quiet == "" && i.Acknowledged != nil && !v.taken[i.ID] {
+			v.fail("%s: people were not told that %s has taken it on", i.ID, i.Acknowledged.By)
 		}
 		v.reminded(i)
 		switch {
@@ -511,7 +516,12 @@ func TestTelling(t *testing.T) {
 
 func telling(t *testing.T, w *world, seen map[string]int) {
 	t.Helper()
-	v := &witness{t: t, w: w, results: map[string][]*checks.Result{}, changed: map[string]time.Time{}, told: map[string]map[string]bool{}, newest: map[string]Incident{}, loudest: map[string]Severity{}}
+	for _, r := range w.rules {
+		if p := r.Validate(w.subjects); len(p) > 0 {
+			t.Fatalf("seed %d: rule %s: %v", w.seed, r.Name, p)
+		}
+	}
+	v := &witness{t: t, w: w, results: map[string][]*checks.Result{}, changed: map[string]time.Time{}, told: map[string]map[string]bool{}, newest: map[string]Incident{}, loudest: map[string]Severity{}, taken: map[string]bool{}}
 	e := w.engine(w.policy, w.subjects)
 	plain := w.engine(Policy{Reopens: w.policy.Reopens, FlapWithin: w.policy.FlapWithin}, alone(w.subjects))
 	var again *Engine // restored somewhere

@@ -127,23 +127,28 @@ func (p *problems) runbook(s string) {
 	}
 }
 
-// keys finds incidents that would mix: those of a rule or of the monitor with
-// those of a group of the same name.
-func (p *problems) keys(r *Rule, subjects []Subject) {
-	key := ""
-	switch {
-	case r.Unknown != nil:
-		key = monitorKey
-	case r.by() == byAll:
-		key = r.Name
+// Reserved says what incidents of a group or a rule of this name would mix
+// with; "" if with none.
+func Reserved(name string) string {
+	switch name {
+	case monitorKey:
+		return "the incident about Tripline itself"
+	case stormKey:
+		return "the incident that gathers many at once"
 	}
-	if key == "" || !slices.ContainsFunc(subjects, func(c Subject) bool { return c.group() == key }) {
+	return ""
+}
+
+// keys finds incidents that would mix: those of a rule with others of its name.
+func (p *problems) keys(r *Rule, subjects []Subject) {
+	if r.Unknown != nil || r.by() != byAll {
 		return
 	}
-	if r.Unknown != nil {
-		p.add("", "findings about the monitor gather in the incident %q, and a group of checks has that name: give the group another one", key)
-	} else {
-		p.add("name", "with by: all the incident is named after the rule, and a group of checks is named %q too: want another name", key)
+	const named = "with by: all the incident is named after the rule, and "
+	if other := Reserved(r.Name); other != "" {
+		p.add("name", named+"%q is the name of %s: want another name", r.Name, other)
+	} else if slices.ContainsFunc(subjects, func(c Subject) bool { return c.group() == r.Name }) {
+		p.add("name", named+"a group of checks is named %q too: want another name", r.Name)
 	}
 }
 

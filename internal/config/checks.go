@@ -52,9 +52,7 @@ func (l *loader) loadCheck(n *yaml.Node, c *Check, env probe.Env, names map[stri
 	if g := l.below(n, "group"); g != nil && c.Group != "" {
 		l.checkText(g, what+": group", c.Group)
 	}
-	if cmp.Or(c.Group, c.Name) == alerting.StormGroup {
-		l.failOnce(at, "%s is of the group %q, which is the name of the incident that gathers many at once: want another group", what, alerting.StormGroup)
-	}
+	l.reserved(at, what, cmp.Or(c.Group, c.Name))
 	kinds, settings := c.Set()
 	if !l.oneKind(n, at, what, kinds, c.Names()) {
 		return
@@ -85,6 +83,13 @@ func (l *loader) loadCheck(n *yaml.Node, c *Check, env probe.Env, names map[stri
 	}})
 	l.cfg.Checks = append(l.cfg.Checks, out)
 	l.cfg.when = append(l.cfg.when, when)
+}
+
+// reserved reports a group whose incidents would mix with others.
+func (l *loader) reserved(at *yaml.Node, what, group string) {
+	if other := alerting.Reserved(group); other != "" {
+		l.failOnce(at, "%s is of the group %q, which is the name of %s: want another group", what, group, other)
+	}
 }
 
 // measuresOf names the numbers that results of c record; nil if that is not sure.

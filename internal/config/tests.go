@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -198,7 +199,8 @@ func (t *tests) loadTestChecks() {
 	names := map[string]int{}
 	for i, c := range t.file.Checks {
 		n := resolved(list.Content[i])
-		t.name(n, "check", c.Name, names)
+		at, what := t.name(n, "check", c.Name, names)
+		t.reserved(at, what, cmp.Or(c.Group, c.Name))
 		if c.Kind != "" && !slices.Contains(kinds, c.Kind) {
 			t.fail(t.below(n, "kind"), "kind: %q, want one of %s", short(c.Kind), strings.Join(kinds, ", "))
 		}
