@@ -93,13 +93,13 @@ func (e *Engine) gather() {
 		if i.Severity == Page && s.Severity != Page && e.excused(i) == "" {
 			s.Findings[0].Severity, s.Severity, t.worse = Page, Page, s.Version > 0
 		}
-		t.spread = s.note(i) || t.spread
+		t.spread = takesPart(s, i) || t.spread
 	}
 }
 
-// note takes an incident into the parts of a storm, as it is now, and tells
+// takesPart takes an incident into the parts of a storm, as it is now, and tells
 // whether that changes them.
-func (s *Incident) note(i *Incident) bool {
+func takesPart(s, i *Incident) bool {
 	p := Part{i.Group, i.Severity, i.Labels}
 	k := slices.IndexFunc(s.Parts, func(p Part) bool { return p.Group == i.Group })
 	switch {
