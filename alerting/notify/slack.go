@@ -22,7 +22,8 @@ import (
 
 // Slack tells incidents in one Slack channel, as a bot. Each incident is one
 // message, which is kept up to date and turns green at the end; what changes is
-// told in its thread, and the end in the channel too.
+// told in its thread. The channel too sees the end, a ticket that becomes a
+// page, and reminders.
 //
 // The bot needs the scope chat:write. With channels:history (groups:history for
 // a private channel) it looks up a message whose answer was lost, so that none
@@ -165,7 +166,7 @@ type slackBot struct {
 	pictures *slackPictures // nil if there are to be none
 
 	mu sync.Mutex
-	id string // of the channel; "" until it is known
+	id string // of channel; "" until it is known
 }
 
 // Run hears of the buttons that people press, and sends pictures, until ctx ends.
@@ -270,12 +271,15 @@ func (s *slackBot) change(ctx context.Context, m Message, at slackPlace, told *R
 	}
 	if told.Pending {
 		found, err := s.foundChange(ctx, m.Incident, at, told.Attempts)
-		if err != nil || found {
-			return at.receipt(m.Incident), err
+		if err != nil { // without ids: these would say that people know of the severity
+			return Receipt{}, err
+		}
+		if found {
+			return at.receipt(m.Incident), nil
 		}
 	}
 	options := []slack.MsgOption{slackMeta(m.Incident, slackIsNews), slack.MsgOptionTS(at.ts)}
-	louder := m.Incident.Severity == alerting.Page && at.severity != string(alerting.Page)
+	louder := m.Incident.Severity == alerting.Page && at.severity != string(alerting.Page) || m.Incident.Event == alerting.Reminded
 	mention := ""
 	if louder {
 		mention = s.mention
@@ -342,9 +346,11 @@ func (s *slackBot) send(ctx context.Context, channel string, msg slackMessage, i
 	if err != nil {
 		return slackPlace{}, err
 	}
-	s.mu.Lock()
-	s.id = at.channel
-	s.mu.Unlock()
+	if channel == s.channel { // and not one that an incident was told in before
+		s.mu.Lock()
+		s.id = at.channel
+		s.mu.Unlock()
+	}
 	return at, nil
 }
 

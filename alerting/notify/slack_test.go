@@ -44,14 +44,18 @@ func slackNotifier(t *testing.T, s *slacktest.Server, change ...func(*Slack)) No
 	return settings.Notifier(Env{Log: logger(t)})
 }
 
-// during returns a context for a request that meets f: if it is going to hang
-// the context ends soon.
-func during(t *testing.T, f slacktest.Fault) context.Context {
-	if !f.Hang {
-		return t.Context()
+// during returns a context for a request to method that meets f: if it is going
+// to hang the context ends, as one whose time is up, once it has got there.
+func during(t *testing.T, s *slacktest.Server, method string, f slacktest.Fault) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	t.Cleanup(func() { cancel(nil) })
+	if calls := s.Calls(method); f.Hang {
+		go func() {
+			_, _ = s.Wait(ctx, func([]slacktest.Message) bool { return s.Calls(method) > calls })
+			cancel(context.DeadlineExceeded)
+		}()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	t.Cleanup(cancel)
 	return ctx
 }
 
@@ -191,6 +195,72 @@ func TestSlackEscalation(t *testing.T) {
 	for k, want := range []bool{false, true, false, false} {
 		if got := bytes.Contains(s.Messages()[k].Blocks, []byte("!here")); got != want {
 			t.Errorf("message %d mentions: %t, want %t", k, got, want)
+		}
+	}
+}
+
+// A ticket that becomes a page is told loudly, also when the first attempt was
+// lost and looking for it failed.
+func TestSlackEscalationLookedUp(t *testing.T) {
+	s := startSlack(t)
+	s.AllowMention("<!here>")
+	n := slackNotifier(t, s, func(s *Slack) { s.Mention = "<!here>" })
+	now := time.Now()
+	i := opened("ws", now)
+	i.Severity = alerting.Ticket
+	told := tell(t, n, i, nil)
+	i = then(i, "now page", now)
+	i.Severity = alerting.Page
+	lose(t, s, slacktest.Fault{Method: "chat.postMessage", Times: 1, Drop: true}, n, i, told)
+	s.Inject(slacktest.Fault{Method: "conversations.replies", Times: 1, Status: 503})
+	rec, err := n.Notify(t.Context(), Message{Incident: i}, pending(told, 1))
+	if err == nil {
+		t.Fatal("no error of the look-up")
+	}
+	if rec.IDs != nil { // as a Desk keeps them
+		told.IDs = rec.IDs
+	}
+	tell(t, n, i, pending(told, 2))
+	expectShape(t, s, "root edited 3", "  reply, shown in the channel")
+	if m := s.Messages(); !bytes.Contains(m[len(m)-1].Blocks, []byte("!here")) {
+		t.Errorf("the change mentions nobody: %s", m[len(m)-1].Blocks)
+	}
+}
+
+// A reminder reaches those whom the thread does not: the channel sees it, and a
+// page that nobody has taken on mentions who is on call.
+func TestSlackReminder(t *testing.T) {
+	for severity, mentions := range map[alerting.Severity]bool{alerting.Page: true, alerting.Ticket: false} {
+		t.Run(string(severity), func(t *testing.T) {
+			s := startSlack(t)
+			s.AllowMention("<!here>")
+			n := slackNotifier(t, s, func(s *Slack) { s.Mention = "<!here>" })
+			now := time.Now()
+			i := opened("ws", now)
+			i.Severity = severity
+			told := tell(t, n, i, nil)
+			i = then(i, "still open after 1h", now)
+			i.Event = alerting.Reminded
+			tell(t, n, i, told)
+			expectShape(t, s, "root edited 1", "  reply, shown in the channel")
+			if got := bytes.Contains(s.Messages()[1].Blocks, []byte("!here")); got != mentions {
+				t.Errorf("the reminder mentions: %t, want %t", got, mentions)
+			}
+		})
+	}
+}
+
+// What is said in a former channel does not make that the one to look in.
+func TestSlackFormerChannel(t *testing.T) {
+	for channel, want := range map[string]string{"#elsewhere": "", "C0000000009": "C0000000009"} {
+		s := startSlack(t)
+		i := opened("ws", time.Now())
+		told := tell(t, slackNotifier(t, s), i, nil)
+		n, _ := slackNotifier(t, s, func(s *Slack) { s.Channel = channel }).(*slackBot)
+		tell(t, n, then(i, "also: slow", time.Now()), told)
+		expectShape(t, s, "root edited 1", "  reply")
+		if n.id != want {
+			t.Errorf("the id of %s is %q, want %q", channel, n.id, want)
 		}
 	}
 }
@@ -465,7 +535,7 @@ func TestSlackErrors(t *testing.T) {
 			s := startSlack(t)
 			n := slackNotifier(t, s)
 			s.Inject(c.fault)
-			_, err := n.Notify(during(t, c.fault), Message{Incident: opened("ws", time.Now())}, nil)
+			_, err := n.Notify(during(t, s, "chat.postMessage", c.fault), Message{Incident: opened("ws", time.Now())}, nil)
 			if err == nil {
 				t.Fatal("no error")
 			}

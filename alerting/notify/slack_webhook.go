@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,11 +69,13 @@ type slackHook struct {
 
 // Notify posts the newest state of the incident. There are no ids to return.
 func (s *slackHook) Notify(ctx context.Context, m Message, _ *Receipt) (Receipt, error) {
-	err := s.post(ctx, slackRoot(m, s.mention, time.Now()))
+	msg := slackRoot(m, s.mention, time.Now())
+	if i := m.Incident; i.Open() && i.Version > 1 { // there is no thread to say it in
+		msg.Blocks = slices.Insert(msg.Blocks, 1, slackSection("*"+slackInline(i.Changed, slackLineMax)+"*"))
+	}
+	err := s.post(ctx, msg)
 	if errors.Is(err, errSlackForm) {
-		if s.post(ctx, slackPlain(m.Incident, time.Now())) == nil {
-			return Receipt{}, nil
-		}
+		err = s.post(ctx, slackPlain(m.Incident, time.Now()))
 	}
 	return Receipt{}, err
 }

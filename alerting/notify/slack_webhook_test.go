@@ -1,11 +1,13 @@
 package notify
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/tripline/tripline/alerting"
 	"github.com/tripline/tripline/alerting/notify/slacktest"
 )
 
@@ -89,7 +91,7 @@ func TestSlackWebhookErrors(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s.Inject(c.fault)
 			defer s.Heal()
-			_, err := n.Notify(during(t, c.fault), Message{Incident: opened("ws", time.Now())}, nil)
+			_, err := n.Notify(during(t, s, "webhook", c.fault), Message{Incident: opened("ws", time.Now())}, nil)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -110,6 +112,46 @@ func TestSlackWebhookRefusesForm(t *testing.T) {
 	expectShape(t, s, "root")
 	if m := s.Messages()[0]; len(m.Blocks) != 0 || !strings.Contains(m.Text, "not_found 3 of 3") {
 		t.Errorf("message %q with blocks %s, want plain text", m.Text, m.Blocks)
+	}
+}
+
+// What becomes of the plain text counts, not that the form was refused before.
+func TestSlackWebhookPlainLater(t *testing.T) {
+	for name, second := range map[string]slacktest.Fault{
+		"429":  {Status: 429, Header: http.Header{"Retry-After": {"7"}}},
+		"503":  {Status: 503},
+		"drop": {Drop: true},
+	} {
+		s := startSlack(t)
+		n := webhook(t, s)
+		second.Times = 1
+		s.Inject(slacktest.Fault{Status: 400, Body: "invalid_blocks", Times: 1})
+		s.Inject(second)
+		_, err := n.Notify(t.Context(), Message{Incident: opened("ws", time.Now())}, nil)
+		later, limited := errors.AsType[*LaterError](err)
+		if _, permanent := errors.AsType[*PermanentError](err); err == nil || permanent || limited != (name == "429") || limited && later.After != 7*time.Second {
+			t.Errorf("%s: error %v (permanent %t), want one that is tried again", name, err, permanent)
+		}
+	}
+}
+
+// A message says what its version added, a reminder among them.
+func TestSlackWebhookSaysWhatChanged(t *testing.T) {
+	s := startSlack(t)
+	s.AllowMention("<!here>")
+	n := (&SlackWebhook{URL: s.Webhook, Mention: "<!here>"}).Notifier(Env{Log: logger(t)})
+	i := opened("ws", time.Now())
+	tell(t, n, i, nil)
+	i = then(i, "still open after 1h", time.Now())
+	i.Event = alerting.Reminded
+	tell(t, n, i, nil)
+	for _, want := range []string{"still open after 1h", "!here"} {
+		if got := string(s.Messages()[1].Blocks); !strings.Contains(got, want) {
+			t.Errorf("the reminder does not say %q: %s", want, got)
+		}
+	}
+	if got := string(s.Messages()[0].Blocks); strings.Contains(got, "*opened*") {
+		t.Errorf("the first message says that it is the first: %s", got)
 	}
 }
 
