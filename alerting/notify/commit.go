@@ -30,21 +30,27 @@ func (e *Evaluator) commit(ctx context.Context, changes []alerting.Change, at fu
 	for n := 0; n < len(changes); {
 		parts, took := e.piece(changes[n:])
 		n += took
-		to := position{V: positionVersion, Seq: end, Writer: e.writer, Commit: e.done.Commit + 1}
+		seq, before := end, 0
 		if n < len(changes) {
-			to.Seq, to.N = at(n)
+			seq, before = at(n)
 		}
 		var writes []Write
 		for _, p := range parts {
 			writes = append(writes, p.writes...)
 		}
-		if err := e.put(ctx, writes, to); err != nil {
-			e.broken = true
+		if err := e.advance(ctx, writes, seq, before); err != nil {
 			return fmt.Errorf("commit %d incident changes: %w", len(changes), err)
 		}
 		e.show(parts)
 	}
 	return nil
+}
+
+// advance stores writes with the position after the first n changes of batch seq.
+func (e *Evaluator) advance(ctx context.Context, writes []Write, seq uint64, n int) error {
+	err := e.put(ctx, writes, position{V: positionVersion, Seq: seq, N: n, Writer: e.writer, Commit: e.done.Commit + 1})
+	e.broken = e.broken || err != nil
+	return err
 }
 
 // part is the newest of the changes of one incident in a commit.

@@ -349,20 +349,15 @@ func TestDelegate(t *testing.T) {
 		log, store := newMemLog(entries(t0, "a-")), newMemStore()
 		e := evaluate(t, log, store)
 		for range 2 {
-			if err := e.Delegate(t.Context(), "a@6000", "backup", "slack has not delivered for 5m: <no>\nanswer"); err != nil {
-				t.Fatal(err)
-			}
+			delegate(t, e, "a@6000", "backup", "slack has not delivered for 5m: <no>\nanswer", true)
 		}
-		for _, id := range []string{"a@6000", "unknown"} {
-			if err := e.Delegate(t.Context(), id, "slack", "it is told already"); err != nil {
-				t.Fatal(err)
-			}
-		}
+		delegate(t, e, "a@6000", "slack", "it is told already", true)
+		delegate(t, e, "unknown", "slack", "there is none", false)
 		e.stop(t)
 		e = evaluate(t, log, store)
 		log.append(entries(t0.Add(time.Minute), "a+")...)
 		synctest.Wait()
-		want := []string{"slack a@6000 v1", "backup a@6000 v1", "slack a@6000 v1", "backup a@6000 v2", "slack a@6000 v2"}
+		want := []string{"slack a@6000 v1", "backup a@6000 v1", "backup a@6000 v2", "slack a@6000 v2"}
 		if diff := cmp.Diff(want, store.told()); diff != "" {
 			t.Errorf("outbox (-want +got):\n%s", diff)
 		}
@@ -370,6 +365,59 @@ func TestDelegate(t *testing.T) {
 			if o, _ := stored[order](t, store, keyOutbox, name, "a@6000"); o.Because != want || o.Open() {
 				t.Errorf("%s: because %q, want %q", name, o.Because, want)
 			}
+		}
+		e.stop(t)
+	})
+}
+
+// delegate hands an incident over, or not.
+func delegate(t *testing.T, e *evaluation, id, to, because string, want bool) {
+	t.Helper()
+	if handed, err := e.Delegate(t.Context(), id, to, because); err != nil || handed != want {
+		t.Errorf("%s handed to %s: %t (%v), want %t", id, to, handed, err, want)
+	}
+}
+
+// What is quiet is handed over once it no longer is, whether its newest version
+// says anything new or not; until then nothing is noted.
+func TestDelegateQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t0 := time.Unix(6000, 0)
+		i := opened("a@6000", t0)
+		i.Told, i.Version, i.Quiet = 1, 2, "silenced"
+		log, store := newMemLog(), newMemStore()
+		put := func(kind ...string) {
+			t.Helper()
+			if err := store.Commit(t.Context(), Write{Key: append(kind, i.ID), Value: encode(i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(keyIncident)
+		put(keyOutbox, "slack")
+		e := evaluate(t, log, store)
+		synctest.Wait()
+		delegate(t, e, i.ID, "backup", "slack gave up", false)
+		if _, there := stored[order](t, store, keyOutbox, "backup", i.ID); there {
+			t.Error("the fallback is to tell what is quiet")
+		}
+		e.stop(t)
+
+		i.Version, i.Quiet = 3, "" // no longer quiet, and nothing new
+		put(keyIncident)
+		e = evaluate(t, log, store)
+		synctest.Wait()
+		delegate(t, e, i.ID, "backup", "slack gave up", true)
+		o, _ := stored[order](t, store, keyOutbox, "backup", i.ID)
+		if o.Version != 3 || o.Because != "slack gave up" {
+			t.Errorf("the fallback is to tell version %d because %q, want 3 and the reason", o.Version, o.Because)
+		}
+		e.stop(t)
+		e = evaluate(t, log, store) // it is known after a restart
+		synctest.Wait()
+		commits := store.commits
+		delegate(t, e, i.ID, "backup", "slack gave up", true)
+		if store.commits != commits {
+			t.Error("it was handed over again")
 		}
 		e.stop(t)
 	})

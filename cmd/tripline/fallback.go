@@ -28,8 +28,12 @@ func (m *monitor) fallBack(ctx context.Context) error {
 			for _, u := range m.desks.undelivered(n.Name, n.FallbackAfter) {
 				h := handed{u.Incident, n.Fallback}
 				if !done[h] {
-					if err := m.evaluator.Delegate(ctx, u.Incident, n.Fallback, u.Because); err != nil {
+					told, err := m.evaluator.Delegate(ctx, u.Incident, n.Fallback, u.Because)
+					if err != nil {
 						return unlessEnded(ctx, err)
+					}
+					if !told { // it is quiet: asked for again at the next look
+						continue
 					}
 					m.slog.Warn("handed to the fallback", "notifier", n.Name, "fallback", n.Fallback, "incident", u.Incident, "because", u.Because)
 				}
