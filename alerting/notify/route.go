@@ -15,8 +15,10 @@ import (
 type Route struct {
 	// When limits it to some incidents. All that is given must hold.
 	When When `yaml:"when,omitempty"`
-	// EscalateAfter makes it be told only of incidents that have been open for
-	// so long while nobody has acknowledged them, such as 15m.
+	// EscalateAfter makes it be told only of incidents that people have known of
+	// for so long and that nobody has acknowledged, such as 15m. It counts from
+	// when others were first to be told, not from the beginning of an incident
+	// that was quiet then: in a silence, a maintenance window or a storm.
 	EscalateAfter probe.Duration `yaml:"escalate_after,omitempty"`
 	// Standby makes it be told only in place of another notifier, which names
 	// it as its fallback.
@@ -51,11 +53,14 @@ func (r Route) Due(i alerting.Incident, at time.Time) bool {
 	if r.EscalateAfter == 0 {
 		return true
 	}
-	opened := i.Opened
-	if opened.IsZero() { // stored by an earlier version
-		opened = i.Since
+	told := i.ToldAt
+	if told.IsZero() {
+		told = i.Opened
 	}
-	return i.Acknowledged == nil && at.Sub(opened) >= time.Duration(r.EscalateAfter)
+	if told.IsZero() { // stored by an earlier version
+		told = i.Since
+	}
+	return i.Acknowledged == nil && at.Sub(told) >= time.Duration(r.EscalateAfter)
 }
 
 // IsZero tells whether w is all incidents.

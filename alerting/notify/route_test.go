@@ -123,6 +123,8 @@ func TestRouteDue(t *testing.T) {
 	tickets.Severity = alerting.Ticket
 	to := func(group string) []string { return []string{group} }
 	team := func(name string) map[string]string { return map[string]string{"team": name} }
+	held := base // opened quietly, told later
+	held.ToldAt = t0.Add(10 * time.Minute)
 	for name, c := range map[string]struct {
 		route Route
 		i     alerting.Incident
@@ -157,6 +159,8 @@ func TestRouteDue(t *testing.T) {
 		"too early":        {quarter, base, 15*time.Minute - time.Second, false},
 		"escalated":        {quarter, base, 15 * time.Minute, true},
 		"acknowledged":     {quarter, taken, time.Hour, false},
+		"told just now":    {quarter, held, 15 * time.Minute, false},
+		"told long ago":    {quarter, held, 25 * time.Minute, true},
 		"of an old record": {quarter, old, 0, true},
 	} {
 		if got := c.route.Due(c.i, t0.Add(c.after)); got != c.want {
