@@ -132,6 +132,35 @@ func TestDeskAgainFails(t *testing.T) {
 	})
 }
 
+// A receiver that forgets what is not repeated hears at least that often, also
+// while there are news that it does not take.
+func TestDeskAgainWhileNewsFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &fakeNotifier{do: func(_ context.Context, _ int, m Message, _ *Receipt) error {
+			if m.Incident.Version > 1 {
+				return errors.New("status 503")
+			}
+			return nil
+		}}
+		b := newRepeating(t, newMemStore(), n).run()
+		i := opened("ws", time.Now())
+		b.want(i)
+		b.after(time.Second)
+		b.want(then(i, "also: slow", time.Now()))
+		b.after(time.Hour)
+		seen := n.attempts()
+		for k := 1; k < len(seen); k++ {
+			if wait := seen[k].At - seen[k-1].At; wait > time.Minute {
+				t.Errorf("%+v after %s, want at most a minute", seen[k], wait)
+			}
+		}
+		if len(seen) < 60 {
+			t.Errorf("%d attempts in an hour", len(seen))
+		}
+		b.end()
+	})
+}
+
 // News go before repeats, however many of these are due.
 func TestDeskAgainNewsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -237,3 +237,23 @@ func TestAttemptsAreKept(t *testing.T) {
 		}
 	})
 }
+
+// Of two receivers' wishes that meet the later one is kept.
+func TestLaterPause(t *testing.T) {
+	now := time.Now()
+	q := newQueue(time.Hour, 0)
+	for _, id := range []string{"a", "b"} {
+		q.wanted(opened(id, now), now)
+	}
+	a, _ := q.next(now)
+	b, _ := q.next(now)
+	for _, f := range []struct {
+		job   *job
+		after time.Duration
+	}{{a, time.Minute}, {b, 2 * time.Second}} {
+		q.finished(f.job, outcome{err: &LaterError{After: f.after, Err: errors.New("status 429")}}, now)
+	}
+	if j, wait := q.next(now.Add(3 * time.Second)); j != nil || wait != 57*time.Second {
+		t.Errorf("next is %v in %s, want nothing for 57s", j, wait)
+	}
+}

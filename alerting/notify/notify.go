@@ -52,8 +52,8 @@ type Receipt struct {
 
 	// Again asks for the same version to be told again after this time, for as
 	// long as the incident is open and nothing newer is there to tell: for
-	// receivers that forget what is not repeated. 0 means never; less than
-	// MinRetry means MinRetry.
+	// receivers that forget what is not repeated. News that fail are tried again
+	// no later either. 0 means never; less than MinRetry means MinRetry.
 	Again time.Duration `json:"again,omitempty"`
 
 	// Attempts counts the attempts since the last delivery; in a receipt of a

@@ -194,11 +194,14 @@ func (q *queue) finished(j *job, o outcome, now time.Time) {
 		j.fails, j.due, j.dead, j.letter = 0, now, o.dead, true
 	case errors.As(o.err, &later):
 		j.due = now
-		q.paused = now.Add(min(max(later.After, MinRetry), MaxRetry))
+		if until := now.Add(min(max(later.After, MinRetry), MaxRetry)); until.After(q.paused) {
+			q.paused = until // and not before what another attempt was asked for
+		}
 	default:
 		j.fails++
 		j.due = now.Add(backoff(j.fails))
-		if again := now.Add(max(j.told.Again, MinRetry)); j.repeats() && again.Before(j.due) {
+		// What is forgotten unless it is repeated must not be while there is news.
+		if again := now.Add(max(j.told.Again, MinRetry)); j.told.Again > 0 && j.want.Open() && again.Before(j.due) {
 			j.due = again
 		}
 	}

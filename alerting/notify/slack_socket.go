@@ -35,6 +35,9 @@ const (
 // errSocketOff says that somebody has switched Socket Mode off for the app.
 var errSocketOff = errors.New("the Socket Mode of the app is switched off")
 
+// errSocketClosed says that Slack wants a socket to be opened anew.
+var errSocketClosed = errors.New("Slack closed the socket, it is opened anew")
+
 // slackSocket hears of the buttons that people press, through Slack's Socket
 // Mode: a WebSocket that is opened from here, so that no port must be open
 // (https://docs.slack.dev/apis/events-api/using-socket-mode). Slack closes it
@@ -79,20 +82,20 @@ func (s *slackSocket) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if time.Since(began) > time.Minute {
+		lasted := time.Since(began) > time.Minute
+		if lasted {
 			pause = s.pause
 		}
-		wait := pause
 		if permanent, ok := errors.AsType[*PermanentError](err); ok {
 			s.troubled(permanent, true)
 			return nil
-		} else if later, ok := errors.AsType[*LaterError](err); ok {
-			wait = max(wait, later.After)
 		}
-		if err != nil {
+		if lasted && errors.Is(err, errSocketClosed) {
+			s.unheard(err, false) // which is how it goes every few hours: not worth a line
+		} else {
 			s.troubled(err, false)
 		}
-		if !sleep(ctx, wait/2+rand.N(wait)) {
+		if !sleep(ctx, socketWait(pause, err)) {
 			break
 		}
 		pause = min(2*pause, socketPauses)
@@ -100,13 +103,29 @@ func (s *slackSocket) run(ctx context.Context) error {
 	return nil
 }
 
+// socketWait is the wait before a socket is opened anew after err: pause, with a
+// half more or less by chance, and never less than Slack asked for.
+func socketWait(pause time.Duration, err error) time.Duration {
+	wait := pause/2 + rand.N(pause)
+	if later, ok := errors.AsType[*LaterError](err); ok {
+		wait = max(wait, later.After)
+	}
+	return wait
+}
+
+// unheard notes why nobody is heard until the next hello, and tells whether all
+// was well before.
+func (s *slackSocket) unheard(err error, forGood bool) (first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first = s.trouble == ""
+	s.trouble, s.refused = "buttons do not work: "+err.Error(), forGood
+	return first
+}
+
 // troubled notes why nobody is heard, and says it once.
 func (s *slackSocket) troubled(err error, forGood bool) {
-	s.mu.Lock()
-	first := s.trouble == ""
-	s.trouble, s.refused = "buttons do not work: "+err.Error(), forGood
-	s.mu.Unlock()
-	if first || forGood {
+	if s.unheard(err, forGood) || forGood {
 		s.log.Warn("Slack's buttons do not work", "for_good", forGood, "err", err)
 	}
 }
@@ -122,8 +141,8 @@ func (s *slackSocket) state() (trouble string, show bool) {
 	return s.trouble, !s.refused
 }
 
-// session opens a socket and hears what comes until it ends. It returns nil if
-// Slack wants it to be opened anew.
+// session opens a socket and hears what comes until it ends. It returns
+// errSocketClosed if Slack wants it to be opened anew.
 func (s *slackSocket) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -166,7 +185,7 @@ func (s *slackSocket) session(ctx context.Context) error {
 			if e.Reason == "link_disabled" {
 				return &PermanentError{Err: errSocketOff}
 			}
-			return nil // warning, refresh_requested
+			return errSocketClosed // warning, refresh_requested
 		default:
 			if err := s.take(ctx, conn, e); err != nil {
 				return err

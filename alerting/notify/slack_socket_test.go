@@ -243,6 +243,32 @@ func TestSlackSocketHangs(t *testing.T) {
 	eventually(t, "the end of the trouble", func() bool { return h.Trouble() == "" })
 }
 
+// TestSlackSocketClosed: from a disconnect to the next hello nobody is heard.
+func TestSlackSocketClosed(t *testing.T) {
+	s := startSlack(t)
+	h := hear(t, s, slacktest.AppToken, func(k *slackSocket) { k.pause = time.Hour })
+	k := h.connection(t, 1)
+	send(t, k, `{"type":"disconnect","reason":"refresh_requested"}`)
+	<-k.Ended()
+	eventually(t, "the trouble", func() bool { return h.Trouble() == "buttons do not work: Slack closed the socket, it is opened anew" })
+}
+
+// TestSlackSocketPause: the own pause varies, what Slack asked for is kept.
+func TestSlackSocketPause(t *testing.T) {
+	limited := &LaterError{After: 10 * time.Second, Err: errors.New("status 429")}
+	lowest, most := time.Hour, time.Duration(0)
+	for range 1000 {
+		if got := socketWait(time.Second, limited); got < limited.After {
+			t.Fatalf("a pause of %s, want at least %s", got, limited.After)
+		}
+		got := socketWait(time.Second, errors.New("status 503"))
+		lowest, most = min(lowest, got), max(most, got)
+	}
+	if lowest < 500*time.Millisecond || most >= 1500*time.Millisecond || most-lowest < 500*time.Millisecond {
+		t.Errorf("pauses from %s to %s, want from 0.5 s to 1.5 s", lowest, most)
+	}
+}
+
 // TestSlackSocketRefused: messages are told without buttons.
 func TestSlackSocketRefused(t *testing.T) {
 	s := startSlack(t)
