@@ -20,7 +20,8 @@ import (
 // PagerDuty tells incidents through the Events API v2 of PagerDuty. Each
 // incident is one alert there, which is triggered, kept up to date and resolved
 // under the same key, so that nothing is paged twice. Pages are critical,
-// tickets are warnings.
+// tickets are warnings. A reminder only adds to the alert: whom PagerDuty pages
+// again while nobody acknowledges is up to its escalation policy.
 type PagerDuty struct {
 	// RoutingKey is the integration key of an Events API v2 integration: 32
 	// letters and digits, a secret. Alerts are resolved with the key that
@@ -117,7 +118,7 @@ func (p *pagerDuty) Notify(ctx context.Context, m Message, told *Receipt) (Recei
 		err := p.send(ctx, key, pagerDutyTrigger(m, key))
 		if _, refused := errors.AsType[*PermanentError](err); !refused {
 			if err != nil {
-				return pagerDutyReceipt(key), err
+				return Receipt{}, err // the ids stay: a key that was only tried is not known to be the one
 			}
 			return p.acknowledge(ctx, m, key, told)
 		}

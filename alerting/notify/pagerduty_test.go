@@ -287,3 +287,38 @@ func TestPagerDutyTriedKey(t *testing.T) {
 		})
 	}
 }
+
+// A trigger that failed proves nothing of the key that it was tried with, and
+// takes nothing back of what is known.
+func TestPagerDutyTriedKeyFails(t *testing.T) {
+	r := startReceiverFunc(t, func(n int, _ posted) response {
+		if n == 1 || n == 4 {
+			return response{status: 503}
+		}
+		return response{status: 202}
+	})
+	before := pagerDutyAt(pagerKeyOld)(r.URL).(*pagerDuty)
+	n := pagerDutyAt("")(r.URL)
+	fails := func(i alerting.Incident, told *Receipt) *Receipt {
+		t.Helper()
+		rec, err := n.Notify(t.Context(), Message{Incident: i}, told)
+		if err == nil {
+			t.Fatal("no error")
+		}
+		next := *told
+		if rec.IDs != nil { // as a Desk keeps them
+			next.IDs = rec.IDs
+		}
+		return &next
+	}
+	i := opened("ws", time.Now())
+	told := fails(i, &Receipt{Pending: true, IDs: before.Intent(nil)})
+	tell(t, n, over(i), told) // which nobody knows of
+	i.Acknowledged = &alerting.Acknowledgement{At: time.Now(), By: "ada"}
+	told = fails(i, &Receipt{Version: 1, IDs: map[string]string{idRoutingKey: pagerKeyOld, idAcknowledged: "yes"}})
+	tell(t, n, i, told)
+	want := "trigger ws old, trigger ws old, resolve ws old, trigger ws old, trigger ws old"
+	if diff := cmp.Diff(want, events(t, r)); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
