@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tripline/tripline/alerting"
@@ -32,9 +33,11 @@ import (
 // likeliest, and what to look at next) and evidence, an excerpt of what was seen
 // on the wire. It has less than 20 kB.
 //
-// Any 2xx says that it was taken; redirects are not followed. A 410 gives this
-// version up; after anything else it is sent again, until a day after the end of
-// the incident.
+// Any 2xx says that it was taken; redirects are not followed. A 410 says that the
+// receiver wants no more: nothing is posted then until the settings change or
+// the monitor restarts, the page shows the notifier as failing, and its fallback
+// tells in its place. After anything else it is sent again, until a day after
+// the end of the incident.
 type Webhook struct {
 	// URL is where to post, https, a secret.
 	URL string `yaml:"url" json:"url"`
@@ -145,11 +148,15 @@ func (s *Webhook) Notifier(Env) Notifier {
 // signedHook is the notifier of Webhook settings.
 type signedHook struct {
 	service
-	key []byte // nil: unsigned
+	key  []byte                         // nil: unsigned
+	gone atomic.Pointer[PermanentError] // of the 410, after which nothing is posted; nil if there was none
 }
 
 // Notify posts the newest state of the incident. There are no ids to return.
 func (w *signedHook) Notify(ctx context.Context, m Message, _ *Receipt) (Receipt, error) {
+	if gone := w.gone.Load(); gone != nil {
+		return Receipt{}, gone
+	}
 	body := webhookBody(m)
 	r, err := w.post(ctx, body, w.header(webhookID(m.Incident), time.Now(), body))
 	if err != nil {
@@ -184,8 +191,11 @@ func (w *signedHook) judge(r reply, now time.Time) error {
 	}
 	err := fmt.Errorf("%s: status %d, want 2xx", &w.service, r.status)
 	switch r.status {
-	case http.StatusGone:
-		return &PermanentError{Err: err}
+	case http.StatusGone: // "disable the webhook endpoint and stop sending", says the specification
+		gone := &PermanentError{Err: fmt.Errorf(
+			"%s: status %d: the receiver wants no more, nothing is posted until the settings change or the monitor restarts", &w.service, r.status)}
+		w.gone.Store(gone)
+		return gone
 	case http.StatusTooManyRequests:
 		return &LaterError{After: retryAfter(r.header.Get("Retry-After"), laterPause, now), Err: err}
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

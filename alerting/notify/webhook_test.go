@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -110,7 +111,7 @@ func TestWebhookErrors(t *testing.T) {
 		{"401", response{status: 401, body: leak}, "again", 0, "status 401, want 2xx"},
 		{"403", response{status: 403}, "again", 0, "status 403, want 2xx"},
 		{"404", response{status: 404}, "again", 0, "status 404, want 2xx"},
-		{"410", response{status: 410, body: leak}, "permanent", 0, "status 410, want 2xx"},
+		{"410", response{status: 410, body: leak}, "permanent", 0, "status 410: the receiver wants no more, nothing is posted until the settings change or the monitor restarts"},
 		{"429", response{status: 429}, "later", laterPause, "status 429, want 2xx"},
 		{"429 7", retrying(429, "7"), "later", 7 * time.Second, "status 429, want 2xx"},
 		{"429 -7", retrying(429, "-7"), "later", 0, "status 429, want 2xx"},
@@ -125,6 +126,28 @@ func TestWebhookErrors(t *testing.T) {
 	leaks := []string{"s3cr3t-path", "q5", strings.TrimPrefix(hookSecret, "whsec_")}
 	checkAnswers(t, list, webhookAt, leaks...)
 	unreachable(t, webhookAt, leaks...)
+}
+
+// After a 410 nothing more is posted, whatever there is to tell; new settings and
+// a new start make a notifier that does.
+func TestWebhookGone(t *testing.T) {
+	r := startReceiverFunc(t, func(n int, _ posted) response {
+		if n == 1 {
+			return response{status: 410}
+		}
+		return response{status: 204}
+	})
+	n := webhookAt(r.URL)
+	for _, id := range []string{"a", "a", "b"} {
+		_, err := n.Notify(t.Context(), Message{Incident: opened(id, time.Now())}, nil)
+		if _, permanent := errors.AsType[*PermanentError](err); !permanent || !strings.Contains(err.Error(), "status 410: ") {
+			t.Errorf("%s: error %v, want that the receiver wants no more", id, err)
+		}
+	}
+	if got := len(r.posts()); got != 1 {
+		t.Errorf("%d requests, want 1", got)
+	}
+	tell(t, webhookAt(r.URL), opened("b", time.Now()), nil)
 }
 
 // What a name resolves to decides, not what it looks like.
