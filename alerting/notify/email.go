@@ -5,13 +5,17 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/mail"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/tripline/tripline/checks/probe"
 )
@@ -36,7 +40,8 @@ type Email struct {
 	// Tripline <tripline@example.com>.
 	From string `yaml:"from" json:"from"`
 	// To are the recipients. Where the server refuses some of them the others
-	// are told, and the log says who was not.
+	// are told. Who is refused for now (4xx) is tried again for 15 minutes; the
+	// log says who was not told.
 	To []string `yaml:"to" json:"to"`
 }
 
@@ -148,20 +153,43 @@ type email struct {
 	log                *slog.Logger
 }
 
-// The ids in receipts: the Message-ID that the thread began with, and its
-// subject, by which some programs tell threads apart.
+// The ids in receipts: the Message-ID that the thread began with, its subject, by
+// which some programs tell threads apart, and a mailTaken as JSON while some of
+// the recipients are not told.
 const (
 	idMailRoot    = "message_id"
 	idMailSubject = "subject"
+	idMailTaken   = "taken"
 )
+
+// mailPatience is how long recipients are tried again while others are told.
+const mailPatience = 15 * time.Minute
+
+// mailTaken says which recipients need not be tried again with a message: they
+// were told, or refused for good.
+type mailTaken struct {
+	ID    string    `json:"id"`    // Message-ID
+	Since time.Time `json:"since"` // when the first was told
+	By    []string  `json:"by"`
+}
+
+// takenOf reads what told says of the message id.
+func takenOf(told *Receipt, id string) mailTaken {
+	t := mailTaken{}
+	if told == nil || json.Unmarshal([]byte(told.IDs[idMailTaken]), &t) != nil || t.ID != id {
+		return mailTaken{ID: id, Since: time.Now().UTC()}
+	}
+	return t
+}
 
 // Notify sends one message. Each version has a Message-ID of its own that is the
 // same at every attempt, so that receivers recognise one whose answer was lost.
+// An attempt after one that told some recipients is for the others.
 func (e *email) Notify(ctx context.Context, m Message, told *Receipt) (Receipt, error) {
 	id := messageID(m, e.from.Address)
 	ids := map[string]string{idMailRoot: id, idMailSubject: mailSubject(m.Incident)}
 	if told != nil && told.IDs[idMailRoot] != "" {
-		ids = told.IDs
+		ids = maps.Clone(told.IDs)
 	}
 	if e.caErr != nil {
 		return Receipt{}, &PermanentError{Err: fmt.Errorf("SMTP %s: %w", e.server, e.caErr)}
@@ -170,10 +198,38 @@ func (e *email) Notify(ctx context.Context, m Message, told *Receipt) (Receipt, 
 	if err != nil {
 		return Receipt{}, &PermanentError{Err: fmt.Errorf("make the mail of %s: %w", m.Incident.ID, err)}
 	}
-	if err = e.send(ctx, msg); err != nil && !errors.Is(err, errHanded) {
+	taken := takenOf(told, id)
+	some := len(taken.By) > 0
+	left := slices.DeleteFunc(slices.Clone(e.to), func(a *mail.Address) bool { return slices.Contains(taken.By, a.Address) })
+	h, err := e.send(ctx, msg, left)
+	switch {
+	case errors.Is(err, errHanded):
+		return Receipt{IDs: ids}, err // the thread begins with what may have arrived
+	case err != nil:
 		return Receipt{}, err
+	case len(h.settled) == len(h.never) && !some: // nobody took it; one of them may later
+		return Receipt{}, slices.Concat(h.later, h.never)[0]
 	}
-	return Receipt{IDs: ids}, err // the thread begins with what may have arrived
+	delete(ids, idMailTaken)
+	e.untold(h.never)
+	if len(h.later) == 0 || time.Since(taken.Since) >= mailPatience {
+		e.untold(h.later)
+		return Receipt{IDs: ids}, nil
+	}
+	taken.By = append(taken.By, h.settled...)
+	ids[idMailTaken] = string(plainJSON(taken))
+	// Not a LaterError: the mails of other incidents need not wait.
+	return Receipt{IDs: ids}, fmt.Errorf("%s; the other recipients were told", h.later[0].Error())
+}
+
+// untold says which recipients were not told, and why.
+func (e *email) untold(errs []error) {
+	if e.log == nil {
+		return
+	}
+	for _, err := range errs {
+		e.log.Warn("a recipient was not told", "err", err)
+	}
 }
 
 // messageID is the Message-ID of a version, without its brackets (RFC 5322 §3.6.4).

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	netmail "net/mail"
 	"net/textproto"
 	"strings"
 	"time"
@@ -23,20 +24,31 @@ const mailPause = time.Minute
 // missing: it may have arrived.
 var errHanded = errors.New("the message may have arrived")
 
+// handover is what became of the recipients of a message.
+type handover struct {
+	settled []string // addresses that were told or refused for good
+	later   []error  // why others were refused for now
+	never   []error  // why some of settled were refused
+}
+
 // send makes one attempt. What a 2xx after the final dot says was told; an
 // answer of 4xx wants another attempt later, one of 5xx wants none (RFC 5321
 // §4.2.1). Without an answer nothing is known.
-func (e *email) send(ctx context.Context, msg *mail.Msg) error {
+func (e *email) send(ctx context.Context, msg *mail.Msg, to []*netmail.Address) (handover, error) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(defaultTimeout)
 	}
 	var conn net.Conn
+	outer, stop := ctx, func() bool { return true }
 	options := []mail.Option{
 		mail.WithTimeout(max(time.Until(deadline), time.Millisecond)), mail.WithTLSConfig(e.tls), mail.WithHELO("tripline"),
 		mail.WithDialContextFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
 			var err error
 			conn, err = e.dial(ctx, network, address)
+			if err == nil { // the library looks at its own deadlines only
+				stop = context.AfterFunc(outer, func() { _ = conn.Close() })
+			}
 			return conn, err
 		}),
 	}
@@ -54,24 +66,23 @@ func (e *email) send(ctx context.Context, msg *mail.Msg) error {
 	}
 	client, err := mail.NewClient(e.host, options...)
 	if err != nil {
-		return &PermanentError{Err: e.failed(ctx, "", err)}
+		return handover{}, &PermanentError{Err: e.failed(ctx, "", err)}
 	}
 	defer func() {
+		stop()
 		if conn != nil {
 			_ = conn.Close() // whatever became of it is known already
 		}
 	}()
 	session, err := client.DialToSMTPClientWithContext(ctx)
 	if err != nil {
-		return e.failed(ctx, "", err)
+		return handover{}, e.failed(ctx, "", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // the library looks at its own deadlines only
-	defer stop()
-	if err := e.transfer(ctx, session, msg); err != nil {
-		return err
+	h, err := e.transfer(ctx, session, msg, to)
+	if err == nil {
+		_ = session.Quit() // the message is theirs, whatever they answer
 	}
-	_ = session.Quit() // the message is theirs, whatever they answer
-	return nil
+	return h, err
 }
 
 // dial connects to the server, and makes the TLS handshake where that comes
@@ -85,43 +96,43 @@ func (e *email) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 }
 
 // transfer hands the message over, to those recipients that the server takes.
-func (e *email) transfer(ctx context.Context, session *smtp.Client, msg *mail.Msg) error {
+func (e *email) transfer(ctx context.Context, session *smtp.Client, msg *mail.Msg, recipients []*netmail.Address) (h handover, err error) {
 	if err := session.Mail("<" + e.from.Address + ">"); err != nil {
-		return e.failed(ctx, "MAIL FROM", err)
+		return h, e.failed(ctx, "MAIL FROM", err)
 	}
-	var refused []error
-	for _, to := range e.to {
-		if err := session.Rcpt("<" + to.Address + ">"); err != nil {
-			refused = append(refused, e.failed(ctx, "RCPT TO "+to.Address, err))
+	for _, to := range recipients {
+		err := session.Rcpt("<" + to.Address + ">")
+		if err == nil {
+			h.settled = append(h.settled, to.Address)
+			continue
 		}
+		err = e.failed(ctx, "RCPT TO "+to.Address, err)
+		if _, permanent := errors.AsType[*PermanentError](err); permanent {
+			h.settled, h.never = append(h.settled, to.Address), append(h.never, err)
+			continue
+		}
+		if _, later := errors.AsType[*LaterError](err); !later {
+			return h, err // there was no answer
+		}
+		h.later = append(h.later, err)
 	}
-	if len(refused) == len(e.to) {
-		for _, err := range refused {
-			if _, permanent := errors.AsType[*PermanentError](err); !permanent {
-				return err // one of them may be taken later
-			}
-		}
-		return refused[0]
+	if len(h.settled) == len(h.never) { // nobody takes it
+		return h, nil
 	}
 	w, err := session.Data()
 	if err != nil {
-		return e.failed(ctx, "DATA", err)
+		return h, e.failed(ctx, "DATA", err)
 	}
 	if _, err := msg.WriteTo(w); err != nil {
-		return e.failed(ctx, "the message", err)
+		return h, e.failed(ctx, "the message", err)
 	}
 	if err := w.Close(); err != nil {
 		if _, answered := errors.AsType[*textproto.Error](err); answered {
-			return e.failed(ctx, "the end of the message", err)
+			return h, e.failed(ctx, "the end of the message", err)
 		}
-		return fmt.Errorf("%w: %w", e.failed(ctx, "the end of the message", err), errHanded)
+		return h, fmt.Errorf("%w: %w", e.failed(ctx, "the end of the message", err), errHanded)
 	}
-	if e.log != nil {
-		for _, err := range refused {
-			e.log.Warn("a recipient was not told", "err", err)
-		}
-	}
-	return nil
+	return h, nil
 }
 
 // failed says what an attempt came to, without the credentials.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tripline/tripline/alerting"
 	"github.com/tripline/tripline/alerting/notify/mailtest"
 	"github.com/tripline/tripline/checks/probe"
 )
@@ -182,8 +183,8 @@ func TestEmailFaults(t *testing.T) {
 		"spam":               {fault: mailtest.Fault{Step: "end", Answer: "550 5.7.1 spam"}, want: permanent, text: "the end of the message: 550 5.7.1 spam"},
 		"hangs up":           {fault: mailtest.Fault{Step: "mail", Drop: true}, want: again, text: "MAIL FROM: EOF"},
 		"dropped at the end": {fault: mailtest.Fault{Step: "end", Drop: true, Taken: true}, want: again, text: "the end of the message: EOF: the message may have arrived", mails: 1},
-		"hangs at the end":   {fault: mailtest.Fault{Step: "end", Hang: true, Taken: true}, want: again, text: "the end of the message: no answer in time: the message may have arrived", mails: 1},
-		"never greets":       {fault: mailtest.Fault{Step: "greeting", Hang: true}, want: again, text: "no answer in time"},
+		"hangs at the end":   {fault: mailtest.Fault{Step: "end", Hang: true, Taken: true}, want: again, text: "the end of the message: interrupted before the answer: the message may have arrived", mails: 1},
+		"never greets":       {fault: mailtest.Fault{Step: "greeting", Hang: true}, want: again, text: "interrupted before the answer"},
 		"wrong password":     {set: func(s *Email, _ *mailtest.Server) { s.Password = "hush-hush" }, want: permanent, text: "535 5.7.8 refused: [redacted]"},
 		"bad certificate":    {set: func(s *Email, _ *mailtest.Server) { s.CAFile = "" }, want: again, text: "certificate signed by unknown authority"},
 		"bad, implicit":      {set: func(s *Email, m *mailtest.Server) { s.CAFile, s.TLS = "", implicitTLS; m.Set(mailtest.Implicit) }, want: again, text: "certificate signed by unknown authority"},
@@ -201,10 +202,17 @@ func TestEmailFaults(t *testing.T) {
 			}
 			s.Fail(c.fault)
 			ctx := t.Context()
-			if c.fault.Hang {
+			if c.fault.Hang { // the attempt ends once the server has got there
 				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, 2*time.Second)
+				ctx, cancel = context.WithTimeout(ctx, time.Minute)
 				defer cancel()
+				go func() {
+					select {
+					case <-s.Hung():
+						cancel()
+					case <-ctx.Done():
+					}
+				}()
 			}
 			_, err := settings.Notifier(Env{Log: slog.New(slog.DiscardHandler)}).Notify(ctx, Message{Incident: opened("ws", time.Now())}, nil)
 			got := again
@@ -261,6 +269,61 @@ func TestEmailAgain(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"<ws.v1@example.com>", "<ws.v1@example.com>", "<ws.v2@example.com><ws.v1@example.com>"}, ids); diff != "" {
 		t.Errorf("ids (-want +got):\n%s", diff)
+	}
+}
+
+// Who is refused for now is tried again, and nobody else; a newer version goes
+// to all.
+func TestEmailSomeLater(t *testing.T) {
+	s := startMail(t)
+	settings := mailSettings(s)
+	settings.To = append(settings.To, "carl@example.com")
+	var lines logged
+	n := settings.Notifier(Env{Log: slog.New(slog.NewTextHandler(&lines, nil))})
+	i := opened("ws", time.Now())
+	attempt := func(i alerting.Incident, told *Receipt, fault, want string) *Receipt {
+		t.Helper()
+		s.Fail(mailtest.Fault{})
+		if fault != "" {
+			s.Fail(mailtest.Fault{Step: "rcpt", Answer: fault})
+		}
+		rec, err := n.Notify(t.Context(), Message{Incident: i}, told)
+		_, permanent := errors.AsType[*PermanentError](err)
+		_, later := errors.AsType[*LaterError](err) // which would hold up the others' mails
+		if permanent || later || (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Fatalf("error %v, want one with %q that is tried again", err, want)
+		}
+		if err == nil {
+			rec.Version = i.Version
+		}
+		return &rec
+	}
+	told := attempt(i, nil, "ben@example.com 450 4.2.2 full", "RCPT TO ben@example.com: 450 4.2.2 full; the other recipients were told")
+	told = attempt(i, told, "ben@example.com 450 4.2.2 full", "RCPT TO ben@example.com: 450 4.2.2 full; the other recipients were told")
+	told = attempt(i, told, "", "")
+	i = then(i, "also: slow", time.Now())
+	half := attempt(i, told, "ben@example.com 450 4.2.2 full", "ben@example.com")
+	attempt(i, half, "ben@example.com 550 5.1.1 gone", "") // for good: the log says so
+	i = then(i, "also: slower", time.Now())
+	half = attempt(i, told, "ben@example.com 450 4.2.2 full", "ben@example.com")
+	half.IDs[idMailTaken] = strings.Replace(half.IDs[idMailTaken], `"since":"20`, `"since":"19`, 1)
+	told = attempt(i, half, "ben@example.com 450 4.2.2 full", "") // for long enough
+	if told.IDs[idMailTaken] != "" || told.IDs[idMailRoot] != "ws.v1@example.com" {
+		t.Errorf("receipt %v, want the thread alone", told.IDs)
+	}
+	var got []string
+	for _, m := range s.Messages() {
+		got = append(got, receive(t, m).header.Get("Message-Id")+" "+strings.Join(m.To, " "))
+	}
+	want := []string{
+		"<ws.v1@example.com> anna@example.com carl@example.com", "<ws.v1@example.com> ben@example.com",
+		"<ws.v2@example.com> anna@example.com carl@example.com", "<ws.v3@example.com> anna@example.com carl@example.com",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("mails (-want +got):\n%s", diff)
+	}
+	if got := strings.Count(lines.String(), "a recipient was not told"); got != 2 {
+		t.Errorf("the log says %d times who was not told, want 2:\n%s", got, lines.String())
 	}
 }
 

@@ -56,6 +56,7 @@ type Server struct {
 
 	listener net.Listener
 	tls      *tls.Config
+	hung     chan struct{}
 
 	mu         sync.Mutex
 	mode       Mode
@@ -76,7 +77,7 @@ func New(dir string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Addr: l.Addr().String(), CAFile: dir + "/ca.pem", listener: l, tls: config, conns: map[net.Conn]bool{}}
+	s := &Server{Addr: l.Addr().String(), CAFile: dir + "/ca.pem", listener: l, tls: config, hung: make(chan struct{}, 1), conns: map[net.Conn]bool{}}
 	if err := os.WriteFile(s.CAFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), 0o600); err != nil {
 		return nil, err
 	}
@@ -102,6 +103,9 @@ func (s *Server) Fail(f Fault) {
 	defer s.mu.Unlock()
 	s.fault = f
 }
+
+// Hung receives once a client waits for an answer that does not come.
+func (s *Server) Hung() <-chan struct{} { return s.hung }
 
 // Set sets the mode of the connections to come.
 func (s *Server) Set(mode Mode) {
@@ -204,6 +208,10 @@ func (x *session) answer(step, recipient, good string) bool {
 		case f.Drop:
 			return false
 		case f.Hang:
+			select {
+			case x.server.hung <- struct{}{}:
+			default:
+			}
 			_, _ = x.in.ReadByte() // until the client goes
 			return false
 		case text != "":
