@@ -28,7 +28,9 @@ type desks struct {
 	out      io.Writer
 	log      *slog.Logger
 
-	mu      sync.Mutex
+	turn sync.Mutex // held by whoever replaces
+
+	mu      sync.Mutex // never held while something is waited for
 	running map[string]*runningDesk
 	ctx     context.Context //nolint:containedctx // of run: desks that a reload adds live in it
 	failed  chan error
@@ -59,28 +61,48 @@ func (d *desks) run(ctx context.Context, list []config.Notifier) error {
 }
 
 // replace makes the running desks those of list: what is the same goes on,
-// what is gone or changed ends after its attempts in flight.
+// what is gone or changed ends after its attempts in flight, and only then does
+// another one start in its place: a store has one desk of a name.
 func (d *desks) replace(list []config.Notifier) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.turn.Lock()
+	defer d.turn.Unlock()
 	wanted := map[string]config.Notifier{}
 	for _, n := range list {
 		if n.Off == "" {
 			wanted[n.Name] = n
 		}
 	}
-	for name, r := range d.running {
-		if n, ok := wanted[name]; !ok || n.Fingerprint != r.config {
-			r.cancel()
-			defer func() { <-r.done }() // all end at the same time
-			delete(d.running, name)
-		}
+	for _, r := range d.cancel(wanted) { // all end at the same time
+		<-r.done
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.running, func(name string, r *runningDesk) bool { return r.outdated(name, wanted) })
 	for name, n := range wanted {
 		if d.running[name] == nil {
 			d.start(n)
 		}
 	}
+}
+
+// cancel tells the desks that are not wanted as they are to end, and returns
+// them. They are among the running ones until they have.
+func (d *desks) cancel(wanted map[string]config.Notifier) (ending []*runningDesk) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, r := range d.running {
+		if r.outdated(name, wanted) {
+			r.cancel()
+			ending = append(ending, r)
+		}
+	}
+	return ending
+}
+
+// outdated tells whether r is not what is wanted under its name.
+func (r *runningDesk) outdated(name string, wanted map[string]config.Notifier) bool {
+	n, ok := wanted[name]
+	return !ok || n.Fingerprint != r.config
 }
 
 func (d *desks) start(n config.Notifier) {
