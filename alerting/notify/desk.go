@@ -69,6 +69,7 @@ type Stats struct {
 	Failures uint64        `json:"failures"` // attempts without a delivery, since the start
 	Dead     []Dead        `json:"dead"`     // given up and not told since, by time
 
+	Started     time.Time `json:"started,omitzero"`     // when Run began
 	LastError   string    `json:"last_error,omitempty"` // without secrets
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 	LastTold    time.Time `json:"last_told,omitzero"`
@@ -108,7 +109,7 @@ func (d *Desk) Run(ctx context.Context) error {
 		return unlessStopped(ctx, err)
 	}
 	d.mu.Lock()
-	d.queue = q
+	d.queue, d.stats.Started = q, time.Now().UTC()
 	d.mu.Unlock()
 
 	records := make(chan Record)

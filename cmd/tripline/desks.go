@@ -204,13 +204,10 @@ func (d *desks) states(list []config.Notifier) []web.Notifier {
 	for _, n := range list {
 		s, on := stats[n.Name]
 		w := web.Notifier{Name: n.Name, State: "ok", Reason: deaf[n.Name], Waiting: s.Depth, Told: s.LastTold}
-		switch {
-		case !on:
+		if why := failing(s); !on {
 			w.State, w.Reason = "off", n.Off
-		case len(s.Dead) > 0:
-			w.State, w.Reason = "failing", s.Dead[len(s.Dead)-1].Reason
-		case s.Oldest > failingAfter:
-			w.State, w.Reason = "failing", s.LastError
+		} else if why != "" {
+			w.State, w.Reason = "failing", why
 		}
 		states = append(states, w)
 	}

@@ -21,7 +21,6 @@ import (
 type heart struct {
 	monitor *monitor
 	client  *http.Client
-	started time.Time
 	last    schedule.Health // at the last look
 
 	mu   sync.Mutex
@@ -32,7 +31,7 @@ type heart struct {
 const beatTimeout = 10 * time.Second
 
 func newHeart(m *monitor) *heart {
-	return &heart{monitor: m, started: time.Now(), client: &http.Client{
+	return &heart{monitor: m, client: &http.Client{
 		Timeout:       beatTimeout,
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -112,7 +111,7 @@ func (h *heart) problems(now time.Time) []string {
 	}
 	stats := m.desks.stats()
 	for _, n := range m.config().Notifiers {
-		if why := failing(stats[n.Name], h.started); why != "" {
+		if why := failing(stats[n.Name]); why != "" {
 			list = append(list, n.Name+" "+why)
 		}
 	}
@@ -120,9 +119,10 @@ func (h *heart) problems(now time.Time) []string {
 }
 
 // failing says why a notifier cannot be relied on at present; "" if it can.
-// What it gave up long ago, and before it told something else, is past.
-func failing(s notify.Stats, started time.Time) string {
-	if n := len(s.Dead); n > 0 && s.Dead[n-1].At.After(s.LastTold) && s.Dead[n-1].At.After(started) {
+// What it gave up before it told something else, or before it was started with
+// its settings, is past.
+func failing(s notify.Stats) string {
+	if n := len(s.Dead); n > 0 && s.Dead[n-1].At.After(s.LastTold) && !s.Dead[n-1].At.Before(s.Started) {
 		return "gave up: " + s.Dead[n-1].Reason
 	}
 	if s.Oldest > failingAfter {
