@@ -23,8 +23,10 @@ type notifyTestCmd struct {
 	Severity string `enum:"page,ticket" default:"ticket" help:"Severity of the test message: ticket or page. A page wakes people."`
 }
 
-// Run makes the same attempts as a monitor does for an incident that opens and
-// resolves, and prints what came of them.
+// Run makes one attempt each to tell an incident that opens and one that
+// resolves, and prints what came of them: whether credential and channel are
+// good. It makes them past outbox, routes and limit, which are those of the
+// monitor that runs, so that it works beside one and without one.
 func (c notifyTestCmd) Run(ctx context.Context, p program) error {
 	cfg, err := c.load(p)
 	if err != nil {
