@@ -52,6 +52,9 @@ const (
 	// token is not renewed again: many checks share what must not be hammered.
 	retryPause = 10 * time.Second
 	futileTime = 30 * time.Second
+	// longestPause is the most that a login may ask for: until then all checks
+	// that need it are unknown.
+	longestPause = 5 * time.Minute
 )
 
 // CredentialOptions say what a Credential is.
@@ -118,35 +121,31 @@ func (c *Credential) Use(ctx context.Context, try func(t Token) (refused bool)) 
 	return nil
 }
 
-// get returns a token that is good, and when it was obtained.
+// get returns a token that is good, and when it was obtained. One that is to be
+// renewed early serves meanwhile: no check waits for that.
 func (c *Credential) get(ctx context.Context) (Token, time.Time, *Failure) {
 	if c.fetch == nil {
 		return c.token, time.Time{}, nil
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	now := time.Now()
+	good := !c.got.IsZero() && now.Before(c.expires())
+	paused := c.failed != nil && now.Before(c.retryAt)
 	switch {
-	case !c.got.IsZero() && now.Before(c.renewAt()):
-		defer c.mu.Unlock()
+	case good:
+		if !paused && !now.Before(c.renewAt()) {
+			c.start(ctx)
+		}
 		return c.token, c.got, nil
-	case c.failed != nil && now.Before(c.retryAt):
-		defer c.mu.Unlock()
-		return c.token, c.got, c.unless(now, c.failed)
+	case paused:
+		return Token{}, time.Time{}, c.failed
 	}
 	fl := c.start(ctx)
 	c.mu.Unlock()
 	f := c.wait(ctx, fl)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.token, c.got, c.unless(now, f)
-}
-
-// unless returns f, unless the token that was to be renewed early is still good.
-func (c *Credential) unless(now time.Time, f *Failure) *Failure {
-	if !c.got.IsZero() && now.Before(c.expires()) {
-		return nil
-	}
-	return f
+	return c.token, c.got, f
 }
 
 func (c *Credential) expires() time.Time {
@@ -200,7 +199,7 @@ func (c *Credential) start(ctx context.Context) *flight {
 		defer c.mu.Unlock()
 		now := time.Now()
 		if c.failed, c.flight = f, nil; f != nil {
-			c.retryAt = now.Add(max(retryPause, f.RetryAfter))
+			c.retryAt = now.Add(min(max(retryPause, f.RetryAfter), longestPause))
 		} else {
 			c.token, c.got = t, now
 		}
@@ -224,10 +223,18 @@ func (c *Credential) safely(ctx context.Context) (t Token, f *Failure) {
 	return t, f
 }
 
-// wait waits for an attempt to end, or for ctx.
+// wait waits for an attempt to end, or for ctx. A wait that leaves less time than
+// it took is a Failure too: what then does not end in time says nothing about the
+// target. The token serves the next check.
 func (c *Credential) wait(ctx context.Context, fl *flight) *Failure {
+	begin := time.Now()
 	select {
 	case <-fl.done:
+		now := time.Now()
+		if end, limited := ctx.Deadline(); limited && fl.f == nil && end.Sub(now) < now.Sub(begin) {
+			return &Failure{Class: AuthSetup, Stage: StageMonitor, Reason: fmt.Sprintf(
+				"credential %q: %s took %s, which leaves %s for the target", c.name, c.from, short(now.Sub(begin)), short(max(0, end.Sub(now))))}
+		}
 		return fl.f
 	case <-ctx.Done():
 	}

@@ -34,8 +34,11 @@ func (s *tokens) fetch(ctx context.Context) (Token, *Failure) {
 	return t, nil
 }
 
-// pass lets time go by in a bubble.
-func pass(d time.Duration) { <-time.After(d) }
+// pass lets time go by in a bubble, and ends when nothing is left to be done.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
 
 func use(t *testing.T, c *Credential) (used []string, f *Failure) {
 	t.Helper()
@@ -57,7 +60,8 @@ func TestCredentialLife(t *testing.T) {
 			{0, false, "token-1"},
 			{58 * time.Minute, false, "token-1"},
 			{90 * time.Second, true, "token-1"}, // 30 s before the end: renewed early, in vain
-			{11 * time.Second, false, "token-3"},
+			{11 * time.Second, false, "token-1"}, // renewed for the next one
+			{0, false, "token-3"},
 			{59*time.Minute - time.Second, false, "token-3"},
 			{2 * time.Minute, true, ""},  // its end has passed
 			{5 * time.Second, false, ""}, // not tried again so soon
@@ -75,7 +79,7 @@ func TestCredentialLife(t *testing.T) {
 		}
 		s.life = 0 // nobody says when it ends
 		pass(2 * time.Hour)
-		for _, want := range []string{"token-6", "token-6", "token-7"} {
+		for _, want := range []string{"token-6", "token-6", "token-6", "token-7"} {
 			if used, _ := use(t, c); strings.Join(used, "") != want {
 				t.Errorf("used %q, want %q", used, want)
 			}
@@ -113,6 +117,87 @@ func TestCredentialSlow(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 		pass(time.Minute)
+	})
+}
+
+// TestCredentialRenewal: a login that is slow takes no time from checks for which
+// the present token is good.
+func TestCredentialRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &tokens{life: time.Hour}
+		c := NewCredential(NewRedactor(), CredentialOptions{Name: "app", From: "POST http://login", Fetch: s.fetch})
+		use(t, c)
+		s.slow = 5 * time.Second
+		pass(59*time.Minute + 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		begin, used := time.Now(), ""
+		if f := c.Use(ctx, func(tok Token) bool { used = tok.Value; return false }); f != nil || used != "token-1" || time.Since(begin) != 0 {
+			t.Errorf("used %q after %s, failure %+v; want token-1 at once", used, time.Since(begin), f)
+		}
+		pass(6 * time.Second)
+		if used, f := use(t, c); strings.Join(used, "") != "token-2" || s.n != 2 {
+			t.Errorf("used %q after %d logins, failure %+v; want token-2 after 2", used, s.n, f)
+		}
+	})
+}
+
+// TestCredentialTakesTheTime: what a login took of a check's time is not blamed on
+// the target.
+func TestCredentialTakesTheTime(t *testing.T) {
+	for _, tt := range []struct {
+		slow   time.Duration // of 10 s
+		reason string        // "": there is time enough
+	}{
+		{4 * time.Second, ""},
+		{9 * time.Second, `credential "app": POST http://login took 9s, which leaves 1s for the target`},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &tokens{slow: tt.slow, life: time.Hour}
+			c := NewCredential(NewRedactor(), CredentialOptions{Name: "app", From: "POST http://login", Fetch: s.fetch})
+			for i, want := range []string{tt.reason, ""} { // the next check has the token
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				tries := 0
+				f := c.Use(ctx, func(Token) bool { tries++; return false })
+				if want == "" && (f != nil || tries != 1) || want != "" && (f == nil || f.Class != AuthSetup || f.Reason != want || tries != 0) {
+					t.Errorf("a login of %s, check %d: %d tries, %+v; want %q", tt.slow, i, tries, f, want)
+				}
+			}
+			if tt.reason == "" {
+				return
+			}
+			pass(time.Minute) // a refused token: the verdict on the first try stands
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			tries := 0
+			if f := c.Use(ctx, func(Token) bool { tries++; return true }); f != nil || tries != 1 {
+				t.Errorf("refused: %d tries, %+v; want one", tries, f)
+			}
+		})
+	}
+}
+
+// TestCredentialRetryAfter: a login is asked again within minutes, however long
+// it wants to be left alone: all checks that need it are blind until then.
+func TestCredentialRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		c := NewCredential(NewRedactor(), CredentialOptions{Name: "app", Fetch: func(context.Context) (Token, *Failure) {
+			if asked++; asked == 1 {
+				return Token{}, &Failure{Class: RateLimited, Reason: "status 429", RetryAfter: 24 * time.Hour}
+			}
+			return Token{Value: "token-2"}, nil
+		}})
+		for _, step := range []struct {
+			after time.Duration
+			want  string
+		}{{0, ""}, {2 * time.Minute, ""}, {3 * time.Minute, "token-2"}} {
+			pass(step.after)
+			if used, _ := use(t, c); strings.Join(used, "") != step.want {
+				t.Errorf("%s later: used %q, want %q", step.after, used, step.want)
+			}
+		}
 	})
 }
 
