@@ -50,7 +50,7 @@ func (h *header) bytes() []byte { return h.raw[:h.size] }
 
 // readHeader reads one frame header and judges nothing. On an error h holds
 // the bytes that did come.
-func readHeader(br *bufio.Reader, h *header) error {
+func readHeader(br io.ByteReader, h *header) error {
 	h.size = 0
 	if err := h.fill(br, 2); err != nil {
 		return err
@@ -81,7 +81,7 @@ func readHeader(br *bufio.Reader, h *header) error {
 	return nil
 }
 
-func (h *header) fill(br *bufio.Reader, n int) error {
+func (h *header) fill(br io.ByteReader, n int) error {
 	for range n {
 		b, err := br.ReadByte()
 		if err != nil {
@@ -173,6 +173,9 @@ type frameReader struct {
 	// tap sees every frame: its header, what came of its payload, and what is
 	// wrong with it.
 	tap func(h *header, payload []byte, problem string)
+	// again decides on an error inside a frame whether to read on; nil: never.
+	again func(error) bool
+	came  uint64 // bytes of frames, in all
 
 	h       header
 	open    byte // opcode of the message being assembled, 0 if none
@@ -180,12 +183,38 @@ type frameReader struct {
 	control [maxControl]byte
 }
 
+// ReadByte reads one byte of a frame header.
+func (r *frameReader) ReadByte() (byte, error) {
+	for {
+		b, err := r.br.ReadByte()
+		if err == nil {
+			r.came++
+			return b, nil
+		}
+		if r.h.size == 0 || r.again == nil || !r.again(err) {
+			return 0, err
+		}
+	}
+}
+
+// fill reads all of p, a part of a payload.
+func (r *frameReader) fill(p []byte) (n int, err error) {
+	for {
+		m, err := io.ReadFull(r.br, p[n:])
+		n += m
+		r.came += uint64(m)
+		if err == nil || r.again == nil || !r.again(err) {
+			return n, err
+		}
+	}
+}
+
 // nextFrame reads one frame. It returns ok when the frame ends a message or is
 // a control frame. The error is a *protocolError, a *tooBigError, a *cutError
 // or what the connection said between two frames.
 func (r *frameReader) nextFrame() (m message, ok bool, err error) {
 	h := &r.h
-	if err := readHeader(r.br, h); err != nil {
+	if err := readHeader(r, h); err != nil {
 		if h.size > 0 {
 			err = &cutError{err: err}
 			r.tap(h, nil, err.Error())
@@ -225,7 +254,7 @@ func (r *frameReader) protocol(what string) error {
 
 func (r *frameReader) readControl() error {
 	p := r.control[:r.h.length]
-	n, err := io.ReadFull(r.br, p)
+	n, err := r.fill(p)
 	if err != nil {
 		err = &cutError{got: uint64(n), want: r.h.length, err: noUnexpected(err)}
 		r.tap(&r.h, p[:n], err.Error())
@@ -257,7 +286,7 @@ func (r *frameReader) readData() error {
 		n := int(min(left, readChunk))
 		at := len(r.data)
 		r.data = slices.Grow(r.data, n)[:at+n]
-		got, err := io.ReadFull(r.br, r.data[at:])
+		got, err := r.fill(r.data[at:])
 		if err != nil {
 			r.data = r.data[:at+got]
 			err = &cutError{got: uint64(len(r.data) - start), want: h.length, err: noUnexpected(err)}

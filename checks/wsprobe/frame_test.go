@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -104,6 +105,53 @@ func TestFrameReader(t *testing.T) {
 				t.Errorf("the tap saw problem %q, want %q", last, c.end)
 			}
 		})
+	}
+}
+
+// halting gives one byte at a time, and between them the time is up.
+type halting struct {
+	in   string
+	halt bool
+}
+
+func (h *halting) Read(p []byte) (int, error) {
+	if h.halt = !h.halt; h.halt {
+		return 0, os.ErrDeadlineExceeded
+	}
+	if h.in == "" {
+		return 0, io.EOF
+	}
+	n := copy(p, h.in[:1])
+	h.in = h.in[n:]
+	return n, nil
+}
+
+// TestFrameReaderGoesOn: where the time is up inside a frame, who reads may go on.
+func TestFrameReaderGoesOn(t *testing.T) {
+	long := strings.Repeat("x", 70_000)
+	in := serverFrame(0x01, "a") + serverFrame(0x89, "ping") + serverFrame(0x80, long[:300]) + serverFrame(0x82, long)
+	r, problems := reading("", 100_000)
+	r.br = bufio.NewReader(&halting{in: in})
+	waits := 0
+	r.again = func(err error) bool {
+		waits++
+		return errors.Is(err, os.ErrDeadlineExceeded)
+	}
+	var got []string
+	for {
+		more, err := collect(r)
+		if got = append(got, more...); err == io.EOF {
+			break
+		}
+		if _, half := errors.AsType[*cutError](err); half || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("%v; want to be told of the time between frames only", err)
+		}
+	}
+	if d := cmp.Diff([]string{"9 ping", "1 a" + long[:300], "2 " + long}, got); d != "" {
+		t.Error(d)
+	}
+	if strings.Join(*problems, "") != "" || waits != len(in)-4 || r.came != uint64(len(in)) {
+		t.Errorf("problems %q, %d waits, %d bytes; want none, %d and %d", *problems, waits, r.came, len(in)-4, len(in))
 	}
 }
 

@@ -116,7 +116,7 @@ func (h *Holder) Sit(ctx context.Context) probe.Outcome {
 		if h.ended != nil {
 			ended = h.ended
 		}
-		if trial > 0 && h.cuts.confirmed {
+		if ended != nil && trial > 0 && h.cuts.confirmed {
 			ended.Reason += " (one with pings outlived it)"
 		}
 		if !end.cut || trial > 0 || ctx.Err() != nil {
@@ -234,20 +234,61 @@ func (h *Holder) open(ctx context.Context) (x *exchange, f *probe.Failure) {
 	return handshake(ctx, h.p.net, &q)
 }
 
+// holding is the watch over one held connection.
+type holding struct {
+	s      *session
+	until  time.Time
+	every  time.Duration
+	tick   time.Time // when there was something to be done last
+	pinged time.Time
+	came   uint64 // bytes of frames, at that tick
+	slow   bool   // it was inside a frame
+}
+
+// next returns when there is something to be done.
+func (h *holding) next() time.Time {
+	if at := h.tick.Add(h.every); h.every > 0 && at.Before(h.until) {
+		return at
+	}
+	return h.until
+}
+
+// mark notes a tick, and sends a ping unless one is outstanding.
+func (h *holding) mark(now time.Time) error {
+	h.tick, h.came = now, h.s.in.came
+	if !h.s.pinged.IsZero() {
+		return nil
+	}
+	h.pinged = now
+	return h.s.sendPing()
+}
+
+// inside decides on a tick inside a frame whether to read on: if bytes of it came
+// since the last one. Its pong has to wait behind it.
+func (h *holding) inside(err error) bool {
+	now := time.Now()
+	if !isTimeout(err) || h.s.ctx.Err() != nil || !now.Before(h.until) || h.s.in.came == h.came {
+		return false
+	}
+	h.slow = true
+	if h.mark(now) != nil {
+		return false
+	}
+	h.s.x.patience(time.Until(h.next()))
+	return true
+}
+
 // watch reads, and pings, until the time is over or the connection ends.
 func (h *Holder) watch(s *session, hold, every time.Duration) holdEnd {
 	x := s.x
-	until, pinged := x.accepted.Add(hold), x.accepted
+	w := &holding{s: s, until: x.accepted.Add(hold), every: every, tick: x.accepted, pinged: x.accepted}
+	s.in.again = w.inside
 	for {
-		next := until
-		if ping := pinged.Add(every); every > 0 && ping.Before(until) {
-			next = ping
-		}
-		x.patience(time.Until(next))
+		x.patience(time.Until(w.next()))
 		_, err := s.read()
 		now := time.Now()
 		end := holdEnd{held: now.Sub(x.accepted), x: x}
-		end.idle = min(now.Sub(x.frames.last), now.Sub(pinged), end.held)
+		end.idle = min(now.Sub(x.frames.last), now.Sub(w.pinged), end.held)
 		_, half := errors.AsType[*cutError](err)
 		_, closed := errors.AsType[*closedError](err)
 		switch {
@@ -257,19 +298,20 @@ func (h *Holder) watch(s *session, hold, every time.Duration) holdEnd {
 			s.leave(1001)
 			end.text = "stopped"
 			return end
-		case isTimeout(err) && (half || !now.Before(until)):
+		case isTimeout(err) && !now.Before(w.until):
 			s.leave(1000)
 			end.text = "closed by us after " + brief(end.held)
 			return end
-		case isTimeout(err) && !s.pinged.IsZero():
+		case isTimeout(err) && (half || !s.pinged.IsZero() && !w.slow):
 			end.f = s.fail(err, wait{probe.NoPong, "the pong to a ping", s.pinged})
 			s.leave(1000)
 			return end
 		case isTimeout(err):
-			pinged = now
-			if s.sendPing() == nil {
+			w.slow = false
+			if w.mark(now) == nil {
 				continue
 			}
+			s.in.again = nil
 			err = s.lastWord(errPingUnsent)
 			fallthrough
 		default:

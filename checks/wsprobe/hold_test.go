@@ -233,6 +233,94 @@ func TestHoldEndings(t *testing.T) {
 	}
 }
 
+// answerFrames answers pings and closes, and echoes the rest.
+func answerFrames(conn io.Writer, br *bufio.Reader) {
+	for {
+		op, payload, err := readClientFrame(br)
+		if err != nil {
+			return
+		}
+		if op == opPing {
+			op = opPong
+		}
+		if _, err := io.WriteString(conn, serverFrame(0x80|op, string(payload))); err != nil || op == opClose {
+			return
+		}
+	}
+}
+
+// newHeld is newHolder for a server that answers probes, and plays script on held
+// connections. next is that of the Holder.
+func newHeld(t *testing.T, hold, every time.Duration, script func(conn net.Conn, br *bufio.Reader)) (h *Holder, next func() probe.Outcome) {
+	t.Helper()
+	probed := make(chan struct{}, 1)
+	h = newHolder(t, upgraded(t, func(conn net.Conn, br *bufio.Reader) {
+		select { // the probe itself, which must be good
+		case <-probed:
+			answerFrames(conn, br)
+		default:
+			script(conn, br)
+		}
+	}), hold, every)
+	return h, func() probe.Outcome {
+		probed <- struct{}{}
+		return h.next(t)
+	}
+}
+
+// A peer that falls silent inside a frame is no orderly end.
+func TestHoldFrozenInAFrame(t *testing.T) {
+	t.Parallel()
+	_, next := newHeld(t, time.Minute, 300*time.Millisecond, func(conn net.Conn, _ *bufio.Reader) {
+		_, _ = io.WriteString(conn, serverFrame(0x81, "0123456789")[:7])
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	next()
+	wantClass(t, next(), probe.NoPong, "the held connection: the pong to a ping did not come in ")
+}
+
+// A frame that takes longer than the time between pings is one still.
+func TestHoldSlowFrame(t *testing.T) {
+	t.Parallel()
+	const hold = 3 * time.Second
+	h, next := newHeld(t, hold, 400*time.Millisecond, func(conn net.Conn, br *bufio.Reader) {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		frame := serverFrame(0x81, strings.Repeat("x", 100))
+		for i := range frame {
+			if _, err := io.WriteString(conn, frame[i:i+1]); err != nil {
+				return
+			}
+			<-tick.C
+		}
+		answerFrames(conn, br)
+	})
+	var o probe.Outcome
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); { // again if the machine was too busy
+		if o = next(); o.Measures[MeasureHeld] >= hold.Seconds() {
+			break
+		}
+	}
+	if o.Measures[MeasureHeld] < hold.Seconds() || !strings.HasPrefix(h.text, "closed by us after ") {
+		t.Errorf("held for %v s, %s; want %s", o.Measures[MeasureHeld], h.text, hold)
+	}
+}
+
+// A trial may be the first connection of Sit: probes before it have seen the cuts.
+func TestSitBeginsWithTheTrial(t *testing.T) {
+	t.Parallel()
+	addr := healthy(t, echo)
+	var h *Holder
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); { // again if the machine was too busy
+		h = newHolder(t, addr, time.Minute, 0)
+		h.cuts = cutLog{last: 900 * time.Millisecond, at: 900 * time.Millisecond}
+		if o := h.Sit(t.Context()); o.Class == probe.OK && h.cuts.confirmed {
+			return
+		}
+	}
+	t.Errorf("%s, %+v: want a trial that outlived the cuts", h.text, h.cuts)
+}
+
 // A probe does not wait for the held connection, a second one opens no other,
 // and Close ends it at once and for good.
 func TestHoldClose(t *testing.T) {

@@ -57,13 +57,18 @@ func newSession(ctx context.Context, net *probe.Network, x *exchange, limit uint
 // write sends one frame. A server that stops reading is given half of the time
 // that is left, so that there is some to see what it says about that.
 func (s *session) write(op byte, payload []byte) error {
-	if end, ok := s.ctx.Deadline(); ok && len(payload) > socketBuffer {
+	end, limited := s.ctx.Deadline()
+	big := limited && len(payload) > socketBuffer
+	if big {
 		now := time.Now()
 		_ = s.x.conn.SetWriteDeadline(now.Add(end.Sub(now) / 2)) // fails only on a dead connection, which the write shows
 	}
 	s.scratch = appendFrame(s.scratch[:0], op, maskKey(), payload)
 	s.closed = s.closed || op == opClose
 	_, err := s.x.conn.Write(s.scratch)
+	if big && err == nil {
+		_ = s.x.conn.SetWriteDeadline(time.Time{}) // what follows has all the time that is left; fails as above
+	}
 	return err
 }
 

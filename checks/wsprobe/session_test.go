@@ -119,6 +119,29 @@ func TestBigMessages(t *testing.T) {
 		probe.MessageTooBig, "our message is over the server's limit")
 }
 
+// The time for a big message is not that for what follows.
+func TestWriteAfterABigMessage(t *testing.T) {
+	t.Parallel()
+	p := newProber(t, testNetwork(), healthy(t, echo), probe.Connection{}, nil, nil, Options{})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	x, f := handshake(ctx, p.net, p.req)
+	if f != nil {
+		t.Fatal(f.Reason)
+	}
+	defer x.conn.Close()
+	short, stop := context.WithTimeout(ctx, 4*time.Second) // of which a big message has the half
+	defer stop()
+	s := newSession(short, p.net, x, 1<<20)
+	if err := s.write(opText, make([]byte, socketBuffer+1)); err != nil {
+		t.Fatal(err)
+	}
+	<-short.Done()
+	if err := s.write(opText, []byte("small")); err != nil {
+		t.Errorf("a message after a big one: %v", err)
+	}
+}
+
 func TestSubprotocols(t *testing.T) {
 	addr := healthy(t, echo)
 	for _, c := range []struct {
