@@ -50,6 +50,7 @@ type Health struct {
 	record      []measure
 	version     *jq
 	environment *jq
+	source      wsprobe.VersionSource // of its version
 }
 
 type measure struct {
@@ -91,7 +92,7 @@ func (h *Health) Validate(env probe.Env) []probe.Problem {
 	for _, f := range []struct {
 		path, text, def string
 		jq              **jq
-	}{{"version", h.Version, ".version", &h.version}, {"environment", h.Environment, ".environment", &h.environment}} {
+	}{{"version", h.Version, wsprobe.DefaultVersion, &h.version}, {"environment", h.Environment, ".environment", &h.environment}} {
 		if f.text == "" {
 			f.text = f.def
 		}
@@ -101,8 +102,10 @@ func (h *Health) Validate(env probe.Env) []probe.Problem {
 		}
 		*f.jq = j
 	}
-	if h.http != nil {
+	if h.http != nil && h.version != nil {
 		h.http.keepBody = true
+		q := h.http.request
+		h.source = wsprobe.VersionSource{Addr: q.Target.Addr, Host: q.Value("Host"), Path: q.Target.URL.Path, Expr: h.version.text}
 	}
 	return problems
 }
@@ -144,7 +147,7 @@ func (h *Health) judge(ctx context.Context, a *answer, o *probe.Outcome) string 
 		if text := h.fact(f.value(ctx, doc)); text != "" {
 			setFact(o, [...]string{"version", "environment"}[i], text)
 			if i == 0 { // failures of other checks of this service can tell versions apart
-				wsprobe.NoteVersion(h.http.net, h.Endpoint().Host, text, time.Now())
+				wsprobe.NoteVersion(h.http.net, h.source, text, time.Now())
 			}
 		}
 	}

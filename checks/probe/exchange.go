@@ -113,6 +113,15 @@ func NewRequest(t *Target, method string, fields []Field, body []byte) *Request 
 // Head returns the request head as it is sent; it may hold secrets.
 func (q *Request) Head() []byte { return q.wire[:q.head] }
 
+// Value returns the value of a header field that is sent; "" if there is none.
+func (q *Request) Value(name string) string {
+	i := slices.IndexFunc(q.Fields, func(f Field) bool { return strings.EqualFold(f.Name, name) })
+	if i < 0 {
+		return ""
+	}
+	return q.Fields[i].Value
+}
+
 // Redirect returns the request that follows a redirect from q to u with the
 // given status (RFC 9110 §15.4): 303, and 301 and 302 for POST, turn it into a
 // GET without a body. Credentials stay behind when the origin changes: sensitive

@@ -32,7 +32,7 @@ func (p *Prober) inquiry(x *exchange, o probe.Outcome, beside func() []probe.Out
 		}
 		sib.Beside = asSeen(beside(), &first)
 		now := time.Now()
-		sib.Versions = versionsOf(p.net, p.req.target.Addr).reported(now)
+		sib.Versions = p.reported(now)
 		if good := p.past.good.Load(); good != 0 {
 			sib.LastGood = now.Sub(time.Unix(0, good))
 		}

@@ -82,12 +82,12 @@ func (p *Prober) learn(ctx context.Context, first Seen, found []netip.Addr) (sib
 // more lists what else to ask where the first answers may be those of two
 // servers that serve by turns.
 func (p *Prober) more(first Seen, found []netip.Addr, sib *Siblings) []question {
-	again := p.repeats(2, first, found, sib)
+	own, again := p.versionSource(), p.repeats(2, first, found, sib)
 	healthyToo := question{p.healthy(sib).request, nil, &sib.HealthAgain}
 	switch {
 	case sib.helped(): // or another server answered
 		return append(again, healthyToo)
-	case versionsOf(p.net, p.req.target.Addr).unsteady(time.Now()):
+	case versionsAt(p.net, own.Addr, own.Host).from(own).unsteady(time.Now()):
 		return []question{healthyToo, healthyToo}
 	case len(found) > 1:
 		return again

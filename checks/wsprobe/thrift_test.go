@@ -94,11 +94,11 @@ func TestThriftyByTurns(t *testing.T) {
 			}
 			fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
 		})
-		n := testNetwork()
+		p := newProber(t, testNetwork(), "ws://"+addr+"/ws", probe.Connection{}, nil, nil, Options{})
 		for i := range steady {
-			NoteVersion(n, addr, "B", time.Now().Add(time.Duration(i-steady)*time.Second))
+			NoteVersion(p.net, p.versionSource(), "B", time.Now().Add(time.Duration(i-steady)*time.Second))
 		}
-		o := newProber(t, n, "ws://"+addr+"/ws", probe.Connection{}, nil, nil, Options{}).Probe(t.Context())
+		o := p.Probe(t.Context())
 		d := o.Inquiry(t.Context(), true)(nil)
 		if len(d.Causes) == 0 || d.Causes[0].Name != c.cause || asked.Load() != 3 {
 			t.Errorf("%s: %v after %d questions about the version, want %s after 3", c.versions, names(d.Causes), asked.Load(), c.cause)

@@ -1,6 +1,7 @@
 package wsprobe
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,7 +13,19 @@ import (
 	"github.com/tripline/tripline/checks/probe"
 )
 
-// Reported is a version that the health path of a host reported for a while.
+// VersionSource is what was asked for a version: only answers to the same
+// question can be compared.
+type VersionSource struct {
+	Addr string // host:port
+	Host string // the Host header
+	Path string
+	Expr string // the jq expression for the version in the answer
+}
+
+// DefaultVersion is the jq expression for the version where none is set.
+const DefaultVersion = ".version"
+
+// Reported is a version that a source reported for a while.
 type Reported struct {
 	Version     string
 	Times       int           // how often
@@ -22,7 +35,13 @@ type Reported struct {
 // keptSpans is how many changes of the version are remembered.
 const keptSpans = 8
 
-// versionLog is what the health path of one host:port reported, oldest first.
+// versionLogs are those of all sources of one virtual host.
+type versionLogs struct {
+	mu sync.Mutex
+	of map[VersionSource]*versionLog
+}
+
+// versionLog is what one source reported, oldest first.
 type versionLog struct {
 	mu    sync.Mutex
 	spans []span
@@ -70,21 +89,75 @@ func (l *versionLog) unsteady(now time.Time) bool {
 	return n > 1 && l.spans[n-1].times < steady && now.Sub(l.spans[n-1].first) <= recentChange
 }
 
-func versionsOf(net *probe.Network, addr string) *versionLog {
-	l, _ := probe.Shared(net, "versions:"+addr, func() (*versionLog, error) { return &versionLog{}, nil })
+func versionsAt(net *probe.Network, addr, host string) *versionLogs {
+	l, _ := probe.Shared(net, "versions:"+addr+" "+host, func() (*versionLogs, error) {
+		return &versionLogs{of: map[VersionSource]*versionLog{}}, nil
+	})
 	return l
 }
 
-// NoteVersion remembers which version the service at addr (host:port) said that
-// it is: a failure of another check there can then name those before and after.
-func NoteVersion(net *probe.Network, addr, version string, at time.Time) {
-	versionsOf(net, addr).note(clip(version, 40), at)
+func (l *versionLogs) from(source VersionSource) *versionLog {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	log := l.of[source]
+	if log == nil {
+		log = &versionLog{}
+		l.of[source] = log
+	}
+	return log
+}
+
+// telling returns what one source reported: the one that changed last, else own
+// if it reported anything, else the one that was asked last.
+func (l *versionLogs) telling(own VersionSource, now time.Time) (best []Reported) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	isOwn := false
+	for source, log := range l.of {
+		list := log.reported(now)
+		if len(list) == 0 {
+			continue
+		}
+		better := len(best) == 0
+		if !better {
+			a, b := list[len(list)-1], best[len(best)-1]
+			switch changed := len(list) > 1; {
+			case changed != (len(best) > 1):
+				better = changed
+			case changed && a.First != b.First:
+				better = a.First < b.First
+			default:
+				better = source == own || !isOwn && a.Last < b.Last
+			}
+		}
+		if better {
+			best, isOwn = list, source == own
+		}
+	}
+	return best
+}
+
+// NoteVersion remembers which version a source said that it is: a failure of
+// another check there can then name those before and after.
+func NoteVersion(net *probe.Network, from VersionSource, version string, at time.Time) {
+	versionsAt(net, from.Addr, from.Host).from(from).note(clip(version, 40), at)
+}
+
+// versionSource is what siblings ask.
+func (p *Prober) versionSource() VersionSource {
+	return VersionSource{Addr: p.req.target.Addr, Host: p.req.value("Host"), Path: healthPath, Expr: DefaultVersion}
+}
+
+// reported is what is known of the versions of p's host.
+func (p *Prober) reported(now time.Time) []Reported {
+	own := p.versionSource()
+	return versionsAt(p.net, own.Addr, own.Host).telling(own, now)
 }
 
 // noteVersions remembers what the health path answered to siblings.
 func (p *Prober) noteVersions(sib *Siblings, now time.Time) {
 	for _, v := range healthVersions(sib) {
-		NoteVersion(p.net, p.req.target.Addr, v, now)
+		NoteVersion(p.net, p.versionSource(), v, now)
 	}
 }
 
@@ -95,14 +168,42 @@ func healthVersions(sib *Siblings) (list []string) {
 		answers = append([]Seen{*sib.Health}, answers...)
 	}
 	for i := range answers {
-		_, rest, ok := strings.Cut(answers[i].Body, `"version"`)
-		if !ok || !answers[i].has(http.StatusOK) {
-			continue
+		if v := jsonVersion(answers[i].Body); v != "" && answers[i].has(http.StatusOK) {
+			list = append(list, clip(v, 40))
 		}
-		v, _, _ := strings.Cut(strings.TrimLeft(rest, `: "`), `"`)
-		list = append(list, clip(v, 40))
 	}
 	return list
+}
+
+// jsonVersion returns the text or number at .version of a JSON object, of which
+// the end may be missing; "" if there is none.
+func jsonVersion(body string) string {
+	d := json.NewDecoder(strings.NewReader(body))
+	d.UseNumber()
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return ""
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return ""
+		}
+		var value any
+		if d.Decode(&value) != nil {
+			return ""
+		}
+		if name != "version" {
+			continue
+		}
+		switch v := value.(type) {
+		case string:
+			return strings.Join(strings.Fields(v), " ")
+		case json.Number:
+			return v.String()
+		}
+		return ""
+	}
+	return ""
 }
 
 // fresh is how old answers may be that are about now.
@@ -129,7 +230,7 @@ func (d *diagnosis) changed() (before, after Reported, ok bool) {
 // byTurns tells whether two versions serve at the same time: requests made at
 // once saw both, or one was gone again as soon as it had come.
 func (d *diagnosis) byTurns() bool {
-	if list := healthVersions(&d.sib); len(list) > 1 && slices.ContainsFunc(list, func(v string) bool { return v != list[0] }) {
+	if differ(healthVersions(&d.sib)) {
 		return true
 	}
 	n := len(d.sib.Versions)
@@ -138,6 +239,10 @@ func (d *diagnosis) byTurns() bool {
 	}
 	before := d.sib.Versions[n-2] // it served too short a time to have served alone
 	return before.Times < steady && before.First <= recentChange
+}
+
+func differ(list []string) bool {
+	return slices.ContainsFunc(list, func(v string) bool { return v != list[0] })
 }
 
 // version says which versions the health path reports.
@@ -164,12 +269,16 @@ func (d *diagnosis) version() string {
 	return says + "s version " + quoted(now)
 }
 
-// distinct lists the versions that were seen, quoted.
+// distinct lists the versions that were seen, quoted: those of the last answers
+// if they differ, else those of one source, which may be another one.
 func (d *diagnosis) distinct() (list []string) {
 	all := healthVersions(&d.sib)
-	for _, v := range d.sib.Versions {
-		if v.Last <= recentChange {
-			all = append(all, v.Version)
+	if len(d.sib.Versions) > 0 && !differ(all) {
+		all = nil
+		for _, v := range d.sib.Versions {
+			if v.Last <= recentChange {
+				all = append(all, v.Version)
+			}
 		}
 	}
 	for _, v := range all {

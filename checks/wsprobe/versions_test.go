@@ -52,3 +52,48 @@ func TestVersions(t *testing.T) {
 		t.Errorf("%d are kept, want %d, and none for long", len(got), keptSpans)
 	}
 }
+
+func TestJSONVersion(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"version":"1.4"}`: "1.4", ` { "a": {"version": "no"}, "version" : 1.10 } `: "1.10", `{"version":" 1  4 "}`: "1 4",
+		`{"version":"1.4","rest":"cut h...`: "1.4", `{"components":[{"version":"16"}]}`: "", `{"version":{"api":"2"}}`: "",
+		`{"version":null}`: "", `["version","1"]`: "", `"version":"1"`: "", `{"version":"1`: "", ``: "", `{`: "",
+	} {
+		if got := jsonVersion(body); got != want {
+			t.Errorf("%s: %q, want %q", body, got, want)
+		}
+	}
+}
+
+// TestTellingVersions: reports of one source at a time, a letter each, a second apart.
+func TestTellingVersions(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		own, other string
+		want       string
+	}{
+		{"", "", ""},
+		{"AAA", "", "A"},
+		{"", "B", "B"},
+		{"AAA", "BBB", "A"},
+		{"AAA", "BBC", "BC"},
+		{"AAB", "DDD", "AB"},
+		{"ABBB", "CCCD", "CD"},
+		{"AAAB", "CDDD", "AB"},
+	} {
+		l := versionLogs{of: map[VersionSource]*versionLog{}}
+		own, other := VersionSource{Path: healthPath, Expr: DefaultVersion}, VersionSource{Path: healthPath, Expr: ".db"}
+		for source, reports := range map[VersionSource]string{own: c.own, other: c.other} {
+			for i, v := range reports {
+				l.from(source).note(string(v), now.Add(time.Duration(i-len(reports))*time.Second))
+			}
+		}
+		got := ""
+		for _, r := range l.telling(own, now) {
+			got += r.Version
+		}
+		if got != c.want {
+			t.Errorf("%q and %q: %q, want %q", c.own, c.other, got, c.want)
+		}
+	}
+}
