@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -38,7 +39,7 @@ func (c *Conn) connect(ctx context.Context, t *Target, addrs []netip.Addr) (net.
 	var conn net.Conn
 	first, second := families(addrs)
 	if len(second) == 0 || isLocalhost(t.name) || c.t.proxy != nil { // a proxy's families are not the target's
-		conn, c.tried = c.dialAll(ctx, t, addrs, c.tried)
+		conn, c.tried = c.dialAll(ctx, t, addrs, c.tried, nil)
 	} else {
 		conn = c.dialBoth(ctx, t, first, second)
 	}
@@ -76,15 +77,16 @@ func families(addrs []netip.Addr) (first, second []netip.Addr) {
 }
 
 // dialAll tries addrs one after the other until one connects, and appends what
-// it tried to log. The time that is left is shared out among them.
-func (c *Conn) dialAll(ctx context.Context, t *Target, addrs []netip.Addr, log []tried) (net.Conn, []tried) {
+// it tried to log. The time that is left is shared out among them, and so is b,
+// if it is not nil.
+func (c *Conn) dialAll(ctx context.Context, t *Target, addrs []netip.Addr, log []tried, b *budget) (net.Conn, []tried) {
 	for i, ip := range addrs {
 		address := t.Addr
 		if !t.literal.IsValid() {
 			address = net.JoinHostPort(ip.String(), t.port)
 		}
 		start := time.Now()
-		conn, err := c.dialOne(ctx, address, len(addrs)-i)
+		conn, err := c.dialOne(ctx, address, len(addrs)-i, b)
 		log = append(log, tried{ip: ip, err: err, took: time.Since(start), cut: ctx.Err() != nil})
 		if err == nil || ctx.Err() != nil {
 			return conn, log
@@ -93,7 +95,7 @@ func (c *Conn) dialAll(ctx context.Context, t *Target, addrs []netip.Addr, log [
 	return nil, log
 }
 
-func (c *Conn) dialOne(ctx context.Context, address string, left int) (net.Conn, error) {
+func (c *Conn) dialOne(ctx context.Context, address string, left int, b *budget) (net.Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok && left > 1 {
 		rest := time.Until(deadline)
 		share := max(rest/time.Duration(left), min(minConnect, rest))
@@ -101,14 +103,41 @@ func (c *Conn) dialOne(ctx context.Context, address string, left int) (net.Conn,
 		ctx, cancel = context.WithTimeout(ctx, share)
 		defer cancel()
 	}
-	return c.n.dialer.DialContext(ctx, "tcp", address)
+	if b == nil {
+		return c.n.dialer.DialContext(ctx, "tcp", address)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(b.over, func() { b.bound(ctx, cancel, left) })()
+	conn, err := c.n.dialer.DialContext(ctx, "tcp", address)
+	if err != nil && errors.Is(context.Cause(ctx), os.ErrDeadlineExceeded) {
+		err = os.ErrDeadlineExceeded // the dialer says that it was cancelled
+	}
+	return conn, err
+}
+
+// budget is the time that one family has once the other one has connected.
+type budget struct {
+	over context.Context // done from then on
+	end  time.Time       // set before that
+}
+
+// bound ends one attempt when its share of the budget is used up: that of the
+// first of the addresses that are left.
+func (b *budget) bound(ctx context.Context, cancel context.CancelCauseFunc, left int) {
+	share := time.NewTimer(time.Until(b.end) / time.Duration(left))
+	defer share.Stop()
+	select {
+	case <-share.C:
+		cancel(os.ErrDeadlineExceeded)
+	case <-ctx.Done():
+	}
 }
 
 // otherFamily is the attempt on the IP family that did not win.
 type otherFamily struct {
 	result chan familyResult // holds one
 	cancel context.CancelFunc
-	timer  *time.Timer
 	done   bool
 }
 
@@ -122,10 +151,13 @@ type familyResult struct {
 // start for the first one. The other is tried too; collect has its result.
 func (c *Conn) dialBoth(ctx context.Context, t *Target, first, second []netip.Addr) net.Conn {
 	results := make(chan familyResult, 2)
+	over, connected := context.WithCancel(context.WithoutCancel(ctx))
+	defer connected()
+	rest := &budget{over: over}
 	race := func(addrs []netip.Addr, isFirst bool) context.CancelFunc {
 		ctx, cancel := context.WithCancel(ctx)
 		go func() {
-			conn, log := c.dialAll(ctx, t, addrs, nil)
+			conn, log := c.dialAll(ctx, t, addrs, nil, rest)
 			results <- familyResult{conn, log, isFirst}
 		}()
 		return cancel
@@ -158,7 +190,8 @@ func (c *Conn) dialBoth(ctx context.Context, t *Target, first, second []netip.Ad
 		}
 		return won.conn
 	}
-	c.other = &otherFamily{result: results, cancel: cancelOther, timer: time.AfterFunc(familyBudget, cancelOther)}
+	rest.end = time.Now().Add(familyBudget)
+	c.other = &otherFamily{result: results, cancel: cancelOther}
 	return won.conn
 }
 
@@ -169,14 +202,10 @@ func (c *Conn) collect() {
 		return
 	}
 	r := <-o.result
-	full := !o.timer.Stop() && c.ctx.Err() == nil // it had all of its budget
 	o.cancel()
 	o.done = true
 	if r.conn != nil {
 		_ = r.conn.Close()
-	}
-	for i := range r.tried {
-		r.tried[i].cut = r.tried[i].cut && !full
 	}
 	c.tried = append(c.tried, r.tried...)
 	if r.conn == nil {
@@ -189,7 +218,6 @@ func (o *otherFamily) drop() {
 	if o == nil || o.done {
 		return
 	}
-	o.timer.Stop()
 	o.cancel()
 	o.done = true
 	if r := <-o.result; r.conn != nil {

@@ -70,7 +70,7 @@ func TestConnectTimeout(t *testing.T) {
 	addr := fullQueue(t)
 	n := testNetwork()
 	_, _, f := get(t, n, target(t, n, "http://"+addr+"/", Connection{}), 300*time.Millisecond)
-	wantFailure(t, f, ConnectTimeout, StageConnect, "connect to 127.0.0.1: no answer in 3")
+	wantFailure(t, f, ConnectTimeout, StageConnect, "connect to 127.0.0.1: no answer in ")
 }
 
 func TestConnectCancelled(t *testing.T) {
@@ -169,6 +169,61 @@ func TestFamilyBroken(t *testing.T) {
 			t.Errorf("%+v, %q", f, broken)
 		}
 	})
+}
+
+// dialFamilies connects to a port with these addresses, which have names for dual.test.
+func dialFamilies(t *testing.T, port string, first, second []netip.Addr) *Conn {
+	t.Helper()
+	n := testNetwork()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	c := &Conn{n: n, ctx: ctx, t: target(t, n, "http://dual.test:"+port+"/", Connection{})}
+	conn := c.dialBoth(ctx, c.t, first, second)
+	if conn == nil {
+		t.Fatal(triedText(c.tried))
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return c
+}
+
+// A family that does not answer is told as that, and all its addresses have
+// their share of the time.
+func TestSilentFamily(t *testing.T) {
+	t.Parallel()
+	addr := fullQueue(t)
+	serveOn(t, "[::1]:"+port(addr), answer(okAnswer))
+	v6, silent := parseAddrs("::1"), netip.MustParseAddr("127.0.0.1")
+	for _, second := range [][]netip.Addr{{silent}, {silent, silent}} {
+		c := dialFamilies(t, port(addr), v6, second)
+		if got := c.FamilyBroken(); !strings.HasPrefix(got, "IPv6 works and IPv4 does not: 127.0.0.1: no answer in ") {
+			t.Errorf("%d addresses: %q", len(second), got)
+		}
+		all := c.Addresses()
+		if len(all) != 1+len(second) || !strings.HasPrefix(all[len(all)-1].Err, "no answer in ") {
+			t.Errorf("%d addresses: %+v", len(second), all)
+		}
+	}
+}
+
+// One silent address of two is no broken family.
+func TestHalfSilentFamily(t *testing.T) {
+	t.Parallel()
+	addr := fullQueue(t)
+	serveOn(t, "127.0.0.2:"+port(addr), answer(okAnswer))
+	n := testNetwork()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := &Conn{n: n, ctx: ctx, t: target(t, n, "http://dual.test:"+port(addr)+"/", Connection{})}
+	over, won := context.WithCancel(ctx)
+	won()
+	conn, log := c.dialAll(ctx, c.t, parseAddrs("127.0.0.1", "127.0.0.2"), nil, &budget{over: over, end: time.Now().Add(8 * time.Second)})
+	if conn == nil {
+		t.Fatal(triedText(log))
+	}
+	_ = conn.Close()
+	if len(log) != 2 || !isTimeout(log[0].err) || log[1].err != nil || log[0].took > 30*time.Second {
+		t.Errorf("%+v", log)
+	}
 }
 
 func TestLocalhostIsNoBrokenFamily(t *testing.T) {

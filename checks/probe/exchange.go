@@ -30,8 +30,8 @@ func AppendHead(b []byte, method string, u *url.URL, fields []Field) []byte {
 }
 
 // Fields returns the header fields for a request to t in the order they are
-// sent: Host, User-Agent, the defaults and own (by name; own win; an empty value
-// leaves a field out), Authorization. The values of sensitive fields become
+// sent: Host, User-Agent, basic authentication, the defaults and own (by name; own
+// win, basic authentication too; an empty value leaves a field out). The values of sensitive fields become
 // known to the redactor. Problems have paths such as "headers.X-Id".
 func (n *Network) Fields(t *Target, defaults, own map[string]string) ([]Field, []Problem) {
 	var problems []Problem
@@ -57,6 +57,10 @@ func (n *Network) Fields(t *Target, defaults, own map[string]string) ([]Field, [
 				text = "this field is set by the program"
 			case canonical == "Authorization" && i == 1 && t.BasicAuth != "":
 				text = "basic_auth (or a password in the URL) is set too, want one of them"
+			}
+			if text == "" && canonical == "Authorization" && i == 0 && t.BasicAuth != "" {
+				n.redact.AddHeader(name, value)
+				continue // a default, and the check has its own
 			}
 			if text != "" {
 				if i == 1 {
@@ -148,7 +152,9 @@ func (n *Network) Redirect(q *Request, status int, u *url.URL) (*Request, error)
 	for _, f := range q.Fields {
 		switch {
 		case strings.EqualFold(f.Name, "Host"):
-			f = Field{"Host", t.Host}
+			if !same {
+				f.Value = t.Host
+			}
 		case !same && (sensitiveHeader(f.Name) || strings.EqualFold(f.Name, q.Secret) || strings.EqualFold(f.Name, "Origin")), len(body) == 0 && strings.EqualFold(f.Name, "Content-Type"):
 			continue
 		}

@@ -160,6 +160,53 @@ func TestExchangeSends(t *testing.T) {
 	}
 }
 
+// What a check says of its own credentials wins over a default header field.
+func TestOwnCredentialsWin(t *testing.T) {
+	defaults := map[string]string{"authorization": "Bearer of-all-checks"}
+	for _, tt := range []struct {
+		name, userinfo string
+		conn           Connection
+		own            map[string]string
+		want           string
+	}{
+		{"the default", "", Connection{}, nil, "Bearer of-all-checks"},
+		{"basic_auth", "", Connection{BasicAuth: &BasicAuth{"u", "pass"}}, nil, "Basic dTpwYXNz"},
+		{"userinfo", "u:pass@", Connection{}, nil, "Basic dTpwYXNz"},
+		{"a header field", "", Connection{}, map[string]string{"Authorization": "own"}, "own"},
+		{"none", "", Connection{}, map[string]string{"Authorization": ""}, ""},
+	} {
+		n := testNetwork()
+		tg := target(t, n, "http://"+tt.userinfo+"x.test/", tt.conn)
+		fields, problems := n.Fields(tg, defaults, tt.own)
+		if got := NewRequest(tg, "GET", fields, nil).Value("Authorization"); got != tt.want || len(problems) > 0 {
+			t.Errorf("%s: Authorization %q, problems %v; want %q", tt.name, got, problems, tt.want)
+		}
+		if shown := n.Redactor().String("it sent of-all-checks"); shown != "it sent ***" {
+			t.Errorf("%s: the default is shown: %q", tt.name, shown)
+		}
+	}
+}
+
+// A redirect within the same origin is for the same virtual host.
+func TestRedirectKeepsTheHost(t *testing.T) {
+	n := testNetwork()
+	tg := target(t, n, "http://10.0.0.1/a", Connection{})
+	fields, _ := n.Fields(tg, nil, map[string]string{"Host": "app.test"})
+	for to, want := range map[string]string{"/b": "app.test", "http://10.0.0.1:80/b": "app.test", "http://10.0.0.2/b": "10.0.0.2", "http://10.0.0.1:81/": "10.0.0.1:81"} {
+		u, err := tg.URL.Parse(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, err := n.Redirect(NewRequest(tg, "GET", fields, nil), 302, u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := q.Value("Host"); got != want {
+			t.Errorf("redirected to %s: Host %s, want %s", to, got, want)
+		}
+	}
+}
+
 // A server may answer and close before it has read a large request.
 func TestEarlyAnswerToALargeRequest(t *testing.T) {
 	addr := serve(t, func(c net.Conn) {
@@ -192,7 +239,7 @@ func TestRequestThatNobodyReads(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	_, f := n.Exchange(ctx, q)
-	wantFailure(t, f, HandshakeTimeout, StageHandshake, "the request could not be sent in 3")
+	wantFailure(t, f, HandshakeTimeout, StageHandshake, "the request could not be sent in ")
 }
 
 // Thousands of probes, good and bad, leave nothing behind.
