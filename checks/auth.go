@@ -163,7 +163,10 @@ func keysOf(doc any) string {
 	}
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(object)) {
-		names = append(names, strconv.Quote(name[:min(len(name), 30)]))
+		if len(name) > 30 {
+			name = name[:30] + "..."
+		}
+		names = append(names, strconv.Quote(name))
 	}
 	if len(names) > most {
 		names = append(names[:most], "...")

@@ -67,8 +67,9 @@ type Newness interface {
 // last good one's when none failed). A failure is always diagnosed.
 //
 // A failed attempt is followed by up to c.Confirm re-probes on fresh
-// connections; the run ends by the interval less 10 %. The verdict is down only
-// if all attempts fail; if a re-probe is good it is degraded and keeps the
+// connections; the run ends by the interval less 10 %. There is none, nor a further
+// one, where the answer asks for a longer pause (Retry-After). The verdict is down
+// only if all attempts fail; if a re-probe is good it is degraded and keeps the
 // class of the scheduled attempt. A target that does not answer is no verdict
 // while c.Canaries do not answer either: that is unknown. Run never panics.
 func Run(ctx context.Context, c Check, slot time.Time) (Result, func() *probe.Evidence) {
@@ -109,13 +110,13 @@ func run(ctx context.Context, c Check, slot time.Time, n Newness) (Result, func(
 		r.Duration = time.Since(start)
 		return r, nil
 	}
-	evidence := first.Evidence
+	var evidence func() *probe.Evidence
 	if first.Inquiry == nil || n != nil && !n.New(first.Class, slot) {
-		evidence, _ = r.confirm(ctx, c, end, evidence)
+		evidence, _ = r.confirm(ctx, c, end, first)
 	} else {
 		d := diagnose(ctx, first.Inquiry, n != nil, end)
 		var later []probe.Outcome
-		evidence, later = r.confirm(ctx, c, end, evidence)
+		evidence, later = r.confirm(ctx, c, end, first)
 		found := d.concluded(later)
 		evidence = into(evidence, found)
 		if text := leading(found); text != "" && r.Status != probe.Unknown {
@@ -134,14 +135,14 @@ func run(ctx context.Context, c Check, slot time.Time, n Newness) (Result, func(
 
 // confirm makes the re-probes that c wants after a failed attempt, and judges by
 // them. It returns the evidence to keep and the re-probes' outcomes.
-func (r *Result) confirm(ctx context.Context, c Check, end time.Time, first func() *probe.Evidence) (evidence func() *probe.Evidence, later []probe.Outcome) {
-	evidence = first
+func (r *Result) confirm(ctx context.Context, c Check, end time.Time, last probe.Outcome) (evidence func() *probe.Evidence, later []probe.Outcome) {
+	evidence = last.Evidence
 	for try := 1; try <= c.Confirm && r.Status == probe.Down; try++ {
 		pause := retryPause
 		if try == 1 {
 			pause = firstRetryPause
 		}
-		if time.Until(end) < pause+minAttempt {
+		if time.Until(end) < pause+minAttempt || last.RetryAfter > pause { // it asked not to be
 			break
 		}
 		if !sleep(ctx, pause) { // stopped: an unconfirmed failure is no verdict
@@ -154,7 +155,7 @@ func (r *Result) confirm(ctx context.Context, c Check, end time.Time, first func
 			break // says nothing about the target: the verdict stands on the attempts made
 		}
 		r.Tries = try + 1
-		later = append(later, o)
+		later, last = append(later, o), o
 		switch o.Class.Status() {
 		case probe.Down:
 			if o.Evidence != nil {

@@ -90,6 +90,44 @@ func TestRunConfirms(t *testing.T) {
 	}
 }
 
+// TestRunObeysRetryAfter: a target that wants to be left alone is not probed again
+// before, and the verdict is that of the attempts made.
+func TestRunObeysRetryAfter(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		wants  []time.Duration // of the attempts one after the other
+		status probe.Status
+		tries  int
+	}{
+		{"nothing", []time.Duration{0, 0, 0}, probe.Degraded, 3},
+		{"less than the pause", []time.Duration{250 * time.Millisecond, time.Second, 0}, probe.Degraded, 3},
+		{"more than the first pause", []time.Duration{251 * time.Millisecond}, probe.Down, 1},
+		{"more than the second pause", []time.Duration{0, 2 * time.Second}, probe.Down, 2},
+		{"a day", []time.Duration{24 * time.Hour}, probe.Down, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				made := 0
+				p := proberFunc(func(context.Context) probe.Outcome {
+					if made++; made == 3 {
+						return probe.Outcome{Class: probe.OK, Latency: 1}
+					}
+					return probe.Outcome{Class: probe.RateLimited, Stage: probe.StageHTTP, Reason: "status 429", RetryAfter: tt.wants[made-1]}
+				})
+				c := Check{Name: "c", Prober: p, Schedule: minutely{}, Timeout: 10 * time.Second, Confirm: 2}
+				r, _ := Run(t.Context(), c, time.Now().Truncate(time.Minute))
+				if r.Status != tt.status || r.Class != probe.RateLimited || max(r.Tries, 1) != tt.tries || made != tt.tries {
+					t.Errorf("got %s %s after %d tries (%d made), want %s rate_limited after %d", r.Status, r.Class, r.Tries, made, tt.status, tt.tries)
+				}
+			})
+		})
+	}
+}
+
+type proberFunc func(context.Context) probe.Outcome
+
+func (f proberFunc) Probe(ctx context.Context) probe.Outcome { return f(ctx) }
+
 func TestRunEndsBeforeTheNextSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &script{classes: []probe.Class{probe.NotFound}, takes: 50 * time.Second}

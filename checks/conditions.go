@@ -23,6 +23,7 @@ type jq struct {
 	query *gojq.Query
 	code  *gojq.Code
 	path  []string // the keys, if text is a plain path such as .db.version
+	clean *probe.Redactor
 	vars  []string // the names of the variables that it may use, such as $session
 }
 
@@ -38,7 +39,7 @@ func compileJQ(n *probe.Network, text string, vars ...string) (*jq, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%q is no jq expression: %w", text, err)
 		}
-		return &jq{text, query, code, plainPath(text), vars}, nil
+		return &jq{text, query, code, plainPath(text), n.Redactor(), vars}, nil
 	})
 }
 
@@ -117,10 +118,10 @@ func (j *jq) explain(ctx context.Context, input, v any, values []any) string {
 	switch q.Op {
 	case gojq.OpEq, gojq.OpNe, gojq.OpGt, gojq.OpLt, gojq.OpGe, gojq.OpLe:
 		if left := j.first(ctx, q.Left, input, values); left != nil || q.Left.String() != "null" {
-			return q.Left.String() + " is " + jsonText(left)
+			return q.Left.String() + " is " + j.shown(left)
 		}
 	}
-	return "it is " + jsonText(v)
+	return "it is " + j.shown(v)
 }
 
 // first returns the first value that q, a part of j, gives for input; an error is
@@ -151,18 +152,24 @@ func (j *jq) value(ctx context.Context, input any, values ...any) any {
 	return v
 }
 
-// jsonText returns v as JSON, cut to a length that fits a reason.
-func jsonText(v any) string {
-	const most = 80
+// shown returns v as JSON without secrets, cut to a length that fits a reason.
+func (j *jq) shown(v any) string {
+	const most = 83
 	if err, ok := v.(error); ok {
 		return "an error: " + err.Error()
 	}
+	text := jsonText(v)
+	if len(text) > most {
+		return j.clean.Excerpt([]byte(text), most)
+	}
+	return text
+}
+
+// jsonText returns v as JSON.
+func jsonText(v any) string {
 	b, err := gojq.Marshal(v)
 	if err != nil {
 		return fmt.Sprintf("a %T", v)
-	}
-	if len(b) > most {
-		return strings.ToValidUTF8(string(b[:most]), "") + "..."
 	}
 	return string(b)
 }
@@ -206,9 +213,9 @@ func decodeJSON(b []byte) (any, error) {
 }
 
 // notJSON is the reason for a body that conditions cannot be asked of.
-func notJSON(body []byte, err error) string {
+func notJSON(r *probe.Redactor, body []byte, err error) string {
 	if len(body) == 0 {
 		return "the body is empty, want JSON"
 	}
-	return fmt.Sprintf("the body is not JSON (%v): it begins %q", err, body[:min(len(body), 60)])
+	return fmt.Sprintf("the body is not JSON (%v): it begins %s", err, r.Quote(body, 60))
 }

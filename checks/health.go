@@ -135,7 +135,7 @@ func (h *Health) judge(ctx context.Context, a *answer, o *probe.Outcome) string 
 	doc, err := decodeJSON(a.body)
 	if err != nil {
 		if len(h.conditions) > 0 {
-			return notJSON(a.body, err)
+			return notJSON(h.http.net.Redactor(), a.body, err)
 		}
 		if len(h.record) > 0 {
 			o.Facts = map[string]string{"missing_measures": "all: the body is not JSON"}

@@ -182,7 +182,7 @@ func (c *httpCheck) refuse(ctx context.Context, a *answer, judge judge, o *probe
 			o.Reason = fmt.Sprintf("status %d to %s, want %s", a.StatusCode, l, c.status.text)
 		}
 	case probe.RateLimited, probe.Unavailable:
-		o.RetryAfter = retryAfter(a.Header.Get("Retry-After"), time.Now())
+		o.RetryAfter = probe.RetryAfter(a.Header, time.Now())
 	case probe.UnexpectedStatus:
 		if class, stage, reason := probe.ClassifyBadRequest(a.StatusCode, a.body); class != "" {
 			o.Class, o.Stage, o.Reason = class, stage, reason
@@ -270,16 +270,4 @@ func (c *httpCheck) evidence(a *answer) *probe.Evidence {
 		}
 	}
 	return e
-}
-
-// retryAfter reads a Retry-After field (RFC 9110 §10.2.3): seconds or a date;
-// at most a day.
-func retryAfter(v string, now time.Time) time.Duration {
-	d := time.Duration(0)
-	if s, err := strconv.ParseUint(strings.TrimSpace(v), 10, 31); err == nil {
-		d = time.Duration(s) * time.Second
-	} else if t, err := http.ParseTime(v); err == nil {
-		d = t.Sub(now)
-	}
-	return min(max(d, 0), 24*time.Hour)
 }

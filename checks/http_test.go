@@ -175,20 +175,6 @@ func TestParseStatuses(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	for in, want := range map[string]time.Duration{
-		"": 0, "30": 30 * time.Second, " 5 ": 5 * time.Second, "-1": 0, "soon": 0,
-		"99999999":                      24 * time.Hour,
-		"Sat, 21 Nov 2026 12:01:00 GMT": time.Minute,
-		"Sat, 21 Nov 2026 11:00:00 GMT": 0,
-	} {
-		if got := retryAfter(in, now); got != want {
-			t.Errorf("%q: %s, want %s", in, got, want)
-		}
-	}
-}
-
 func TestSlow(t *testing.T) {
 	u := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
 	o := probeOnce(t, testEnv(), &Route{URL: u, SlowerThan: 1})

@@ -172,7 +172,7 @@ func (r *Route) judge(ctx context.Context, a *answer, v *wsprobe.Vars) string {
 	}
 	doc, err := decodeJSON(a.body)
 	if err != nil {
-		return notJSON(a.body, err)
+		return notJSON(r.http.net.Redactor(), a.body, err)
 	}
 	for _, c := range r.conditions {
 		if seen, ok := c.holds(ctx, doc, values(c.vars, v)...); !ok {
@@ -183,7 +183,8 @@ func (r *Route) judge(ctx context.Context, a *answer, v *wsprobe.Vars) string {
 }
 
 func (r *Route) judgeText(body []byte) string {
-	begins := func() string { return fmt.Sprintf("; it begins %q", body[:min(len(body), 60)]) }
+	clean := r.http.net.Redactor()
+	begins := func() string { return "; it begins " + clean.Quote(body, 60) }
 	for _, text := range r.Contains {
 		if !bytes.Contains(body, []byte(text)) {
 			return fmt.Sprintf("the body does not contain %q", text) + begins()
@@ -195,9 +196,20 @@ func (r *Route) judgeText(body []byte) string {
 		}
 	}
 	for _, re := range r.notMatches {
-		if m := re.Find(body); m != nil {
-			return fmt.Sprintf("the body matches %q, want no match: %q", re, m[:min(len(m), 60)])
+		if at := re.FindIndex(body); at != nil {
+			return fmt.Sprintf("the body matches %q, want no match: %s", re, quoteAt(clean, body, at[0], at[1]))
 		}
 	}
 	return ""
+}
+
+// quoteAt quotes the beginning of body[from:to] if no part of it is a secret: it
+// may begin or end inside one.
+func quoteAt(r *probe.Redactor, body []byte, from, to int) string {
+	const most, around = 60, 16 << 10
+	part := body[from:min(to, from+most)]
+	if !strings.Contains(r.String(string(body[max(0, from-around):min(len(body), to+around)])), string(part)) {
+		return "a text with a secret in it"
+	}
+	return r.Quote(body[from:to], most)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -157,10 +158,11 @@ const MaxReason = 300
 // Line removes secrets from text and makes one printable line of at most
 // MaxReason bytes of it, as reasons are.
 func (r *Redactor) Line(s string) string {
-	if len(s) > 4*MaxReason {
+	cut := len(s) > 4*MaxReason
+	if cut {
 		s = s[:4*MaxReason]
 	}
-	s = strings.Join(strings.Fields(r.scan(s, false)), " ")
+	s = strings.Join(strings.Fields(r.scan(s, cut)), " ")
 	return r.last(clip(visible(s), MaxReason))
 }
 
@@ -206,6 +208,16 @@ func (r *Redactor) Head(raw []byte, limit int) string {
 // not printable written as \x00.
 func (r *Redactor) Excerpt(raw []byte, limit int) string {
 	return r.last(clip(visible(r.scan(string(raw[:min(len(raw), limit+1024)]), true)), limit))
+}
+
+// Quote returns the beginning of raw bytes, at most limit of them and three dots,
+// quoted as a Go string: without secrets (nor the beginning of one where raw was cut).
+func (r *Redactor) Quote(raw []byte, limit int) string {
+	s := r.scan(string(raw[:min(len(raw), limit+1024)]), true)
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "..."
+	}
+	return r.last(strconv.Quote(s))
 }
 
 // scan is the one pass that all redaction goes through. With cut, s may end in
@@ -294,12 +306,13 @@ func unescaped(s string) (p prefix, ok bool) {
 
 // spelled returns how many bytes of s spell v, with each byte of v literal,
 // percent-encoded or escaped; 0 if they do not. With cut, s may end before v
-// does. A \ or % may stand for itself or begin an escape, so that several
+// does; an end that others cut is marked by dots. A \ or % may stand for itself or begin an escape, so that several
 // readings are followed at once: ends holds where in s each of them is.
 func spelled(v, s string, cut bool) int {
 	const most = 16
 	var buf [2][most]int
 	ends, next := buf[0][:1], buf[1][:0]
+	marked := 0
 	for j := range len(v) {
 		next = next[:0]
 		for _, i := range ends {
@@ -309,6 +322,9 @@ func spelled(v, s string, cut bool) int {
 				}
 				continue
 			}
+			if j >= 2*minSecret && dots(s[i:]) {
+				marked = i
+			}
 			if s[i] == v[j] && len(next) < most && !slices.Contains(next, i+1) {
 				next = append(next, i+1)
 			}
@@ -317,12 +333,16 @@ func spelled(v, s string, cut bool) int {
 			}
 		}
 		if len(next) == 0 {
-			return 0
+			return marked
 		}
 		ends, next = next, ends
 	}
 	return slices.Max(ends)
 }
+
+// dots says whether s begins as what stands behind text that was cut, such as
+// "abc ..." or "abc"... of other programs' errors.
+func dots(s string) bool { return strings.HasPrefix(strings.TrimLeft(s, `\" `), "...") }
 
 // decoded returns the byte that an escape sequence at the beginning of s stands
 // for, and its length; 0 if there is none.

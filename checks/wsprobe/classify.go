@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/tripline/tripline/checks/probe"
 )
@@ -52,24 +51,25 @@ func classStatus(status int) probe.Class {
 // check101 judges a 101 answer to the handshake with the given key and
 // offered subprotocols (RFC 6455 §4.1, "the client MUST validate"). The class
 // is OK when it is right; the text says what was seen and what was wanted.
-func check101(resp *http.Response, key string, offered []string) (probe.Class, string) {
+func check101(resp *http.Response, key string, offered []string, r *probe.Redactor) (probe.Class, string) {
 	h := resp.Header
+	with := func(name string) string { return "101 with " + headerText(h, name, r) }
 	if resp.Proto != "HTTP/1.1" {
 		return probe.Bad101, fmt.Sprintf("101 in %s, an upgrade needs HTTP/1.1", resp.Proto)
 	}
 	if !hasToken(h["Upgrade"], "websocket") {
-		return probe.Bad101, "101 with " + headerText(h, "Upgrade") + ", want Upgrade: websocket"
+		return probe.Bad101, with("Upgrade") + ", want Upgrade: websocket"
 	}
 	if !hasToken(h["Connection"], "upgrade") {
 		// net/http drops "Connection: close": the header may have been there
-		return probe.Bad101, "101 with " + headerText(h, "Connection") + ", want Connection: Upgrade"
+		return probe.Bad101, with("Connection") + ", want Connection: Upgrade"
 	}
 	if want, got := acceptKey(key), h.Get("Sec-Websocket-Accept"); got != want {
-		return probe.BadAccept, "101 with " + headerText(h, "Sec-Websocket-Accept") + ", want " + strconv.Quote(want) +
+		return probe.BadAccept, with("Sec-Websocket-Accept") + ", want " + strconv.Quote(want) +
 			" for this handshake's key"
 	}
 	if len(h["Sec-Websocket-Extensions"]) > 0 {
-		return probe.Bad101, "101 with " + headerText(h, "Sec-Websocket-Extensions") + ", and no extension was offered"
+		return probe.Bad101, with("Sec-Websocket-Extensions") + ", and no extension was offered"
 	}
 	got := h["Sec-Websocket-Protocol"]
 	switch {
@@ -78,9 +78,9 @@ func check101(resp *http.Response, key string, offered []string) (probe.Class, s
 	case len(got) == 0:
 		return probe.Subprotocol, fmt.Sprintf("101 without Sec-WebSocket-Protocol, want one of %q", offered)
 	case len(offered) == 0:
-		return probe.Subprotocol, "101 with " + headerText(h, "Sec-Websocket-Protocol") + ", and no subprotocol was asked for"
+		return probe.Subprotocol, with("Sec-Websocket-Protocol") + ", and no subprotocol was asked for"
 	case len(got) > 1 || !slices.Contains(offered, got[0]):
-		return probe.Subprotocol, "101 with " + headerText(h, "Sec-Websocket-Protocol") + fmt.Sprintf(", want one of %q", offered)
+		return probe.Subprotocol, with("Sec-Websocket-Protocol") + fmt.Sprintf(", want one of %q", offered)
 	}
 	return probe.OK, ""
 }
@@ -99,10 +99,10 @@ func hasToken(values []string, token string) bool {
 }
 
 // headerText names a header and its value for people.
-func headerText(h http.Header, name string) string {
+func headerText(h http.Header, name string, r *probe.Redactor) string {
 	shown := headerName(name)
 	if v := h[name]; len(v) > 0 {
-		return shown + " " + strconv.Quote(clip(strings.Join(v, ", "), 120))
+		return shown + " " + r.Quote([]byte(strings.Join(v, ", ")), 120)
 	}
 	return "no usable " + shown + " header"
 }
@@ -117,18 +117,6 @@ func acceptKey(key string) string {
 	var b [24 + 36]byte
 	sum := sha1.Sum(append(append(b[:0], key...), "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"...))
 	return base64.StdEncoding.EncodeToString(sum[:])
-}
-
-// retryAfter reads a Retry-After header: seconds or a date (RFC 9110 §10.2.3).
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	v := h.Get("Retry-After")
-	if n, err := strconv.ParseUint(v, 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	if t, err := http.ParseTime(v); err == nil && t.After(now) {
-		return t.Sub(now)
-	}
-	return 0
 }
 
 // closedError says that the server sent a close frame.

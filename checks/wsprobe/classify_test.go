@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/tripline/tripline/checks/probe"
@@ -54,7 +53,7 @@ func TestCheck101(t *testing.T) {
 		{"the version line comes first", "HTTP/1.0 101 x\nSec-WebSocket-Extensions: y", nil, probe.Bad101, "101 in HTTP/1.0, an upgrade needs HTTP/1.1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			class, text := check101(answer(t, c.head), rfcKey, c.offered) //nolint:bodyclose // answer closes it
+			class, text := check101(answer(t, c.head), rfcKey, c.offered, nil) //nolint:bodyclose // answer closes it
 			if class != c.want || text != c.text {
 				t.Errorf("got %s %q, want %s %q", class, text, c.want, c.text)
 			}
@@ -124,18 +123,6 @@ func TestRefusal(t *testing.T) {
 	} {
 		if got := refusal([]byte(in)); got != want {
 			t.Errorf("%s: got %v, want %v", in, got, want)
-		}
-	}
-}
-
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	for in, want := range map[string]time.Duration{
-		"": 0, "17": 17 * time.Second, "-1": 0, "soon": 0, "Sat, 21 Nov 2026 12:01:00 GMT": time.Minute, "Sat, 21 Nov 2026 11:00:00 GMT": 0,
-		"99999999999999999999": 0,
-	} {
-		if got := retryAfter(http.Header{"Retry-After": {in}}, now); got != want {
-			t.Errorf("%q: got %v, want %v", in, got, want)
 		}
 	}
 }

@@ -245,8 +245,10 @@ func (r *frameReader) protocol(what string) error {
 	e := &protocolError{what: what, head: bytes.Clone(r.h.bytes())}
 	rest, _ := r.br.Peek(min(r.br.Buffered(), 120))
 	if seen := slices.Concat(e.head, rest); bytes.HasPrefix(seen, []byte("HTTP/")) {
-		line, _, _ := bytes.Cut(seen, []byte("\r\n"))
-		e.http = string(line)
+		line, _, whole := bytes.Cut(seen, []byte("\r\n"))
+		if e.http = string(line); !whole {
+			e.http += "..."
+		}
 	}
 	r.tap(&r.h, rest, e.Error())
 	return e

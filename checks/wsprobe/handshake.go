@@ -144,7 +144,7 @@ func handshake(ctx context.Context, net *probe.Network, q *Request) (x *exchange
 	if x.resp.StatusCode != http.StatusSwitchingProtocols {
 		return x, x.refused(net.Redactor())
 	}
-	if class, what := check101(x.resp, key, q.offered); class != probe.OK {
+	if class, what := check101(x.resp, key, q.offered, net.Redactor()); class != probe.OK {
 		return x, x.conn.Fail(class, probe.StageUpgrade, what, nil)
 	}
 	x.accepted = time.Now()
@@ -181,16 +181,16 @@ func refusalText(resp *http.Response, body []byte, r *probe.Redactor) string {
 	b.WriteString("upgrade answered " + strings.TrimSpace(resp.Status))
 	h := resp.Header
 	if v := h.Get("Location"); v != "" {
-		b.WriteString(" to " + strconv.Quote(clip(v, 200)))
+		b.WriteString(" to " + r.Quote([]byte(v), 200))
 	}
 	b.WriteString(", want 101")
 	for _, n := range []string{"Www-Authenticate", "Retry-After", "Allow", "Sec-Websocket-Version"} {
 		if v := h.Get(n); v != "" {
-			b.WriteString("; " + headerName(n) + ": " + clip(v, 100))
+			b.WriteString("; " + headerName(n) + ": " + r.Excerpt([]byte(v), 103))
 		}
 	}
 	if v := h.Get("Upgrade"); v != "" && resp.StatusCode == http.StatusUpgradeRequired {
-		b.WriteString("; it wants Upgrade: " + clip(v, 60))
+		b.WriteString("; it wants Upgrade: " + r.Excerpt([]byte(v), 63))
 	}
 	text := strings.TrimSpace(r.Excerpt(body, 160))
 	switch title := pageTitle(body); {

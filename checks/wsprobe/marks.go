@@ -85,7 +85,7 @@ func proxyPage(s *Seen) string {
 func edgeMark(s *Seen) string {
 	for _, h := range []string{"Cf-Mitigated", "X-Amzn-Waf-Action", "X-Sucuri-Block", "X-Iinfo", "X-Denied-Reason"} {
 		if s.Header.Get(h) != "" {
-			return headerText(s.Header, h)
+			return headerText(s.Header, h, nil) // without secrets already
 		}
 	}
 	server := strings.ToLower(s.Header.Get("Server"))

@@ -300,7 +300,7 @@ func (s *Siblings) all() []*Seen {
 
 func headerEvidence(s *Seen, name string) string {
 	if v := s.Header.Get(name); v != "" {
-		return headerText(s.Header, http.CanonicalHeaderKey(name))
+		return headerText(s.Header, http.CanonicalHeaderKey(name), nil) // without secrets already
 	}
 	return ""
 }

@@ -159,7 +159,9 @@ func (h *host) heed(first Seen, sib *Siblings, now time.Time) {
 		default:
 			continue
 		}
-		h.quiet = now.Add(min(max(retryAfter(a.Header, now), wait), time.Hour))
+		if until := now.Add(min(max(probe.RetryAfter(a.Header, now), wait), time.Hour)); until.After(h.quiet) {
+			h.quiet = until
+		}
 	}
 }
 

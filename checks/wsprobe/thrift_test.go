@@ -160,6 +160,24 @@ func TestHeed(t *testing.T) {
 	}
 }
 
+// The longest of the times that a host asked for counts, in whichever order.
+func TestHeedTheLongest(t *testing.T) {
+	t0 := time.Now()
+	long := Seen{Status: 429, Header: http.Header{"Retry-After": {"1800"}}}
+	short := Seen{Status: 503, Header: http.Header{}}
+	for _, answers := range [][2]Seen{{long, short}, {short, long}} {
+		var together, apart host
+		together.heed(answers[0], &Siblings{Get: &answers[1]}, t0)
+		apart.heed(answers[0], &Siblings{}, t0)
+		apart.heed(answers[1], &Siblings{}, t0)
+		for _, h := range []host{together, apart} {
+			if got := h.quiet.Sub(t0); got != 30*time.Minute {
+				t.Errorf("%d then %d: quiet for %s, want 30m", answers[0].Status, answers[1].Status, got)
+			}
+		}
+	}
+}
+
 func TestFind(t *testing.T) {
 	t0 := time.Now()
 	seen := func(path string, status int) Seen {

@@ -138,7 +138,7 @@ func (p *Prober) once(ctx context.Context, v *Vars, g *group, arrived func()) (p
 	}
 	o := f.Outcome(p.req.target.String(), p.net.Redactor(), evidence)
 	if x.resp != nil {
-		o.RetryAfter = retryAfter(x.resp.Header, time.Now())
+		o.RetryAfter = probe.RetryAfter(x.resp.Header, time.Now())
 	}
 	p.measure(&o, x)
 	o.Inquiry = p.inquiry(x, o, func() []probe.Outcome { return g.beside(v) })
