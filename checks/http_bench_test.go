@@ -33,23 +33,13 @@ import (
 // is a bare loop that verifies the chain each time, as net/http does.
 func BenchmarkHTTP(b *testing.B) {
 	plain, secure, ca := startTarget(b)
-	file := filepath.Join(b.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, ca, 0o600); err != nil {
-		b.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca)
-	conn := probe.Connection{TLS: &probe.TLSOptions{CAFile: file}}
 	health := &Health{URL: "http://" + plain + "/health"}
 	route := &Route{URL: "http://" + plain + "/health", Contains: probe.List{"ok"}}
-	secureRoute := &Route{URL: "https://" + secure + "/health", Connection: conn}
 	env := probe.Env{Net: probe.NewNetwork(probe.NetworkOptions{UserAgent: "Tripline/bench"})}
-	for _, s := range []Settings{health, route, secureRoute} {
+	run := func(s Settings) func() error {
 		if p := s.Validate(env); len(p) > 0 {
 			b.Fatal(p)
 		}
-	}
-	run := func(s Settings) func() error {
 		return func() error {
 			ctx, cancel := context.WithTimeout(b.Context(), 10*time.Second)
 			defer cancel()
@@ -64,16 +54,27 @@ func BenchmarkHTTP(b *testing.B) {
 		ctx := context.WithoutCancel(b.Context()) // cannot be cancelled, which costs less
 		return func() error { return floor.probe(ctx, addr, cfg) }
 	}
-	full := &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
-	for _, bm := range []struct {
+	type benchmark struct {
 		name        string
 		bare, probe func() error
 		full        func() error
-	}{
+	}
+	all := []benchmark{
 		{"health", loop(plain, nil), run(health), nil},
 		{"route", loop(plain, nil), run(route), nil},
-		{"https", loop(secure, cachedChain(roots)), run(secureRoute), loop(secure, full)},
-	} {
+	}
+	for i, curve := range benchCurves() {
+		file := filepath.Join(b.TempDir(), curve.Params().Name+".pem")
+		if err := os.WriteFile(file, ca[i], 0o600); err != nil {
+			b.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(ca[i])
+		secureRoute := &Route{URL: "https://" + secure[i] + "/health", Connection: probe.Connection{TLS: &probe.TLSOptions{CAFile: file}}}
+		full := &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
+		all = append(all, benchmark{"https/" + curve.Params().Name, loop(secure[i], cachedChain(roots)), run(secureRoute), loop(secure[i], full)})
+	}
+	for _, bm := range all {
 		b.Run(bm.name, func(b *testing.B) {
 			const turn = 50
 			var cpu [3]time.Duration
@@ -176,26 +177,32 @@ func TestBenchTarget(t *testing.T) {
 	if os.Getenv("TRIPLINE_BENCH_TARGET") == "" {
 		t.Skip("runs only as a child of BenchmarkHTTP")
 	}
-	cert, ca := benchCertificate(t)
 	plain, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	secure, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	listeners := []net.Listener{plain}
+	text := "listening on " + plain.Addr().String()
+	for _, curve := range benchCurves() {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, ca := benchCertificate(t, curve)
+		listeners = append(listeners, tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}))
+		text += fmt.Sprintf(" %s %x", l.Addr(), ca)
 	}
-	secure = tls.NewListener(secure, &tls.Config{Certificates: []tls.Certificate{cert}})
-	fmt.Printf("listening on %s %s %x\n", plain.Addr(), secure.Addr(), ca)
+	fmt.Println(text)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the parent
-		_ = plain.Close()
-		_ = secure.Close()
+		for _, l := range listeners {
+			_ = l.Close()
+		}
 	}()
 	const body = `{"status":"ok","version":"1.4.2","environment":"prod","checks":{"db":"ok"}}`
 	answer := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 	var wg sync.WaitGroup
-	for _, l := range []net.Listener{plain, secure} {
+	for _, l := range listeners {
 		wg.Go(func() {
 			for {
 				c, err := l.Accept()
@@ -215,10 +222,14 @@ func TestBenchTarget(t *testing.T) {
 	wg.Wait()
 }
 
-// benchCertificate returns a certificate for 127.0.0.1 that a P-384 authority
-// signed, as public ones do, and the authority as PEM.
-func benchCertificate(t testing.TB) (tls.Certificate, []byte) {
-	caKey, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+// benchCurves are those of the authorities that sign: public ones use P-384, which
+// is slow to verify; private ones often P-256.
+func benchCurves() []elliptic.Curve { return []elliptic.Curve{elliptic.P384(), elliptic.P256()} }
+
+// benchCertificate returns a certificate for 127.0.0.1 that an authority with a key
+// on the curve signed, and the authority as PEM.
+func benchCertificate(t testing.TB, curve elliptic.Curve) (tls.Certificate, []byte) {
+	caKey, err := ecdsa.GenerateKey(curve, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +255,9 @@ func benchCertificate(t testing.TB) (tls.Certificate, []byte) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER})
 }
 
-func startTarget(b *testing.B) (plain, secure string, ca []byte) {
+// startTarget returns the addresses of the target and, for each of benchCurves, the
+// authority as PEM.
+func startTarget(b *testing.B) (plain string, secure []string, ca [][]byte) {
 	child := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^TestBenchTarget$", "-test.v")
 	child.Env = append(os.Environ(), "TRIPLINE_BENCH_TARGET=1")
 	stdin, err := child.StdinPipe()
@@ -263,11 +276,12 @@ func startTarget(b *testing.B) (plain, secure string, ca []byte) {
 		_ = child.Wait()
 	})
 	lines := bufio.NewScanner(stdout)
+	secure, ca = make([]string, 2), make([][]byte, 2)
 	for lines.Scan() {
-		if _, err := fmt.Sscanf(lines.Text(), "listening on %s %s %x", &plain, &secure, &ca); err == nil {
+		if _, err := fmt.Sscanf(lines.Text(), "listening on %s %s %x %s %x", &plain, &secure[0], &ca[0], &secure[1], &ca[1]); err == nil {
 			return plain, secure, ca
 		}
 	}
 	b.Fatal("the target did not start")
-	return "", "", nil
+	return "", nil, nil
 }
