@@ -137,7 +137,7 @@ func (c *Conn) Send(b []byte) *Failure {
 	if err == nil || closed(err) {
 		return nil
 	}
-	class, stage, reason := ClassifyHead(err, nil, c.tls != nil)
+	class, stage, reason := classifyHead(err, nil, c.tls != nil)
 	if class == HandshakeTimeout {
 		reason = "the request could not be sent in " + c.spent()
 	}
@@ -163,10 +163,6 @@ func (c *Conn) Sent() time.Time { return c.sent }
 // KiB, raw (above TLS): pass them through Redactor.Head or Redactor.Excerpt. It
 // stays valid after Close.
 func (c *Conn) Recorded() []byte { return c.record }
-
-// ReadError returns the first error that a Read on the connection met, which
-// buffered readers do not always pass on; nil if there was none.
-func (c *Conn) ReadError() error { return c.rerr }
 
 // Close closes the connection and frees its place among the probes to the host.
 // It may be called more than once.

@@ -59,7 +59,7 @@ func TestCredentialLife(t *testing.T) {
 		}{
 			{0, false, "token-1"},
 			{58 * time.Minute, false, "token-1"},
-			{90 * time.Second, true, "token-1"}, // 30 s before the end: renewed early, in vain
+			{90 * time.Second, true, "token-1"},  // 30 s before the end: renewed early, in vain
 			{11 * time.Second, false, "token-1"}, // renewed for the next one
 			{0, false, "token-3"},
 			{59*time.Minute - time.Second, false, "token-3"},

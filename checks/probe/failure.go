@@ -116,9 +116,9 @@ func (f *Failure) Outcome(what string, r *Redactor, evidence func() *Evidence) O
 	return o
 }
 
-// ClassifyHead names an error met while a response head was read. first is what
+// classifyHead names an error met while a response head was read. first is what
 // was received until then; secure says whether it came through TLS.
-func ClassifyHead(err error, first []byte, secure bool) (class Class, stage Stage, reason string) {
+func classifyHead(err error, first []byte, secure bool) (class Class, stage Stage, reason string) {
 	if class, reason := alertClass(err, true, false); class != "" { // TLS 1.3: after the handshake
 		return class, StageTLS, reason
 	}

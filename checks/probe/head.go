@@ -43,7 +43,7 @@ func (c *Conn) headFailure(err error) *Failure {
 	if class, reason := alertClass(err, c.certAsked, c.tls != nil && len(c.t.tls.Certificates) > 0); class != "" {
 		return c.Fail(class, StageTLS, reason, err)
 	}
-	class, stage, reason := ClassifyHead(err, c.record, c.tls != nil)
+	class, stage, reason := classifyHead(err, c.record, c.tls != nil)
 	switch {
 	case class == HandshakeTimeout && c.got == 0:
 		reason = "no answer in " + c.spent()

@@ -77,9 +77,6 @@ func NewNetwork(o NetworkOptions) *Network {
 // Redactor returns the redactor that everything shown must pass through.
 func (n *Network) Redactor() *Redactor { return n.redact }
 
-// UserAgent returns what to send as User-Agent.
-func (n *Network) UserAgent() string { return n.agent }
-
 // Shared returns the value that was built first for key, building it if there
 // is none: compiled expressions are shared between checks with equal text. A
 // key should begin with the kind of value, such as "jq:" or "regexp:". Errors

@@ -77,7 +77,11 @@ func TestTLSFailures(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			n := testNetwork()
-			_, _, f := get(t, n, target(t, n, "https://"+tt.addr+"/", Connection{TLS: tt.tls}), 700*time.Millisecond)
+			limit := 10 * time.Second
+			if tt.name == "silent" {
+				limit = 300 * time.Millisecond
+			}
+			_, _, f := get(t, n, target(t, n, "https://"+tt.addr+"/", Connection{TLS: tt.tls}), limit)
 			wantFailure(t, f, tt.class, tt.stage, strings.Split(tt.texts, "|")...)
 			if f == nil {
 				return
