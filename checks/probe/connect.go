@@ -108,7 +108,7 @@ func (c *Conn) dialOne(ctx context.Context, address string, left int, b *budget)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(b.over, func() { b.bound(ctx, cancel, left) })()
+	defer context.AfterFunc(b.over, func() { b.bound(ctx, cancel, left) })() //nolint:contextcheck // over tells of the other family, and ends nothing
 	conn, err := c.n.dialer.DialContext(ctx, "tcp", address)
 	if err != nil && errors.Is(context.Cause(ctx), os.ErrDeadlineExceeded) {
 		err = os.ErrDeadlineExceeded // the dialer says that it was cancelled

@@ -140,7 +140,7 @@ func TestFrameReaderGoesOn(t *testing.T) {
 	var got []string
 	for {
 		more, err := collect(r)
-		if got = append(got, more...); err == io.EOF {
+		if got = append(got, more...); errors.Is(err, io.EOF) {
 			break
 		}
 		if _, half := errors.AsType[*cutError](err); half || !errors.Is(err, os.ErrDeadlineExceeded) {
