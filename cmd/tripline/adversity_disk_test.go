@@ -179,9 +179,7 @@ func outage(t *testing.T, dir, text string, begin func() (end func())) {
 		t.Errorf("%d messages and %d resolves, want one of each:\n%s", len(all), len(ends), dump(slack))
 	}
 	f.wantKept(t, n, every)
-	if code, took := p.stop(); code != 0 {
-		f.late(t, "exit code %d after %s, want 0", code, took)
-	}
+	p.wantStopped()
 	entries := readLog(t, dir)
 	live.wantIn(t, entries)
 	wantAll(t, f, n, entries)

@@ -76,9 +76,7 @@ func TestAdversityReaders(t *testing.T) {
 	if *adversityTime >= 40*time.Second {
 		wantBack(t, listen, before, 10, 128)
 	}
-	if code, took := p.stop(); code != 0 || took > 8*time.Second {
-		f.late(t, "exit code %d after %s, want 0 within 8s", code, took)
-	}
+	p.wantStopped()
 }
 
 // TestAdversityOutput has nobody read what the program prints, which is a lot:
@@ -117,7 +115,5 @@ func TestAdversityOutput(t *testing.T) {
 	if status, body := get(t, "http://"+listen+"/health"); status != http.StatusOK {
 		t.Errorf("/health: status %d: %s", status, body)
 	}
-	if code, took := p.stop(); code != 0 || took > 10*time.Second {
-		f.late(t, "exit code %d after %s, want 0 within 10s", code, took)
-	}
+	p.wantStopped()
 }

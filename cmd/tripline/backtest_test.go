@@ -115,9 +115,7 @@ func TestBacktest(t *testing.T) {
 		}
 	}
 	same("while it runs")
-	if code, _ := p.stop(); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
-	}
+	p.wantStopped()
 	same("at rest")
 
 	// A restart with other rules is a change of the config, too.

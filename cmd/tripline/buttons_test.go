@@ -45,9 +45,7 @@ func TestButtons(t *testing.T) {
 	if v := slack.Violations(); len(v) > 0 {
 		t.Errorf("Slack would have refused: %q", v)
 	}
-	if code, _ := p.stop(); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
-	}
+	p.wantStopped()
 	for _, secret := range []string{slacktest.AppToken, slacktest.Token, "ticket"} {
 		if strings.Contains(p.out.String(), secret) {
 			t.Errorf("the output holds the secret %q", secret)

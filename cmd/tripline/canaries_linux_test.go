@@ -50,9 +50,7 @@ func TestOwnNetwork(t *testing.T) {
 			waitFor(t, 60*time.Second, "the incident", func() bool { return strings.Contains(p.out.String(), "PAGE opened") })
 			ends[c.end].ip(t, "link", "set", "cable", "up")
 			waitFor(t, 60*time.Second, "the end of the incident", func() bool { return strings.Contains(p.out.String(), "RESOLVED monitor") })
-			if code, _ := p.stop(); code != 0 {
-				t.Errorf("exit code %d, want 0", code)
-			}
+			p.wantStopped()
 
 			told := 0
 			for line := range strings.Lines(p.out.String()) {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 
+	"github.com/tripline/tripline/checks"
 	"github.com/tripline/tripline/internal/cloudmon/cloudmontest"
 )
 
@@ -41,24 +42,68 @@ checks:
 	return b.String()
 }
 
-type checkClass struct{ Check, Class string }
+type (
+	checkClass  struct{ Check, Class string }
+	checkCounts map[checkClass]int64
+)
 
 // inLog adds the scheduled attempts in the log of a stopped monitor to counts.
-func inLog(t *testing.T, dir string, counts map[checkClass]int64) {
+func inLog(t *testing.T, dir string, counts checkCounts) {
 	t.Helper()
 	for _, e := range readLog(t, dir) {
-		if e.Result == nil {
-			continue
-		}
-		for class, n := range e.Result.Attempts() {
-			counts[checkClass{e.Result.Check, string(class)}] += int64(n)
-		}
+		counts.count(e)
 	}
 }
 
+// count adds the scheduled attempts of an entry, and says how many they are.
+func (c checkCounts) count(entry checks.Entry) (attempts int64) {
+	if entry.Result == nil {
+		return 0
+	}
+	for class, n := range entry.Result.Attempts() {
+		c[checkClass{entry.Result.Check, string(class)}] += int64(n)
+		attempts += int64(n)
+	}
+	return attempts
+}
+
+// wantBeginning fails the test unless the counters are those of the log up to
+// some entry: what was shown was true at some moment.
+func wantBeginning(t *testing.T, entries []checks.Entry, shown checkCounts) {
+	t.Helper()
+	var left int64
+	for _, n := range shown {
+		left += n
+	}
+	all, logged := left, checkCounts{}
+	for _, e := range entries {
+		if left <= 0 {
+			break
+		}
+		left -= logged.count(e)
+	}
+	if diff := cmp.Diff(logged, shown); diff != "" || all == 0 {
+		t.Errorf("/metrics does not show what the first %d attempts in the log came to (-log +metrics):\n%s", all, diff)
+	}
+}
+
+// checkLine is a counter of /metrics.
+var checkLine = regexp.MustCompile(`(?m)^tripline_check_count_total\{check="(.*?)",class="(.*?)".*\} (\d+)$`)
+
+// inMetrics reads the counters that /metrics shows.
+func inMetrics(t *testing.T, listen string) checkCounts {
+	t.Helper()
+	counts := checkCounts{}
+	_, body := get(t, "http://"+listen+"/metrics")
+	for _, m := range checkLine.FindAllStringSubmatch(body, -1) {
+		counts[checkClass{m[1], m[2]}], _ = strconv.ParseInt(m[3], 10, 64)
+	}
+	return counts
+}
+
 // inCloud reads the counters that were exported.
-func inCloud(s *cloudmontest.Server) map[checkClass]int64 {
-	counts := map[checkClass]int64{}
+func inCloud(s *cloudmontest.Server) checkCounts {
+	counts := checkCounts{}
 	for _, series := range s.Series("custom.googleapis.com/tripline/check_count", nil) {
 		counts[checkClass{series.Labels["check"], series.Labels["class"]}] += series.Last().Int
 	}
@@ -78,13 +123,19 @@ func TestCloudMonitoring(t *testing.T) {
 	tg := newTarget(t)
 	began := time.Now()
 	server.Chaos(chaos(rand.New(rand.NewPCG(seed, 1)), began))
-	dirs, monitors := []string{t.TempDir(), t.TempDir()}, make([]*process, 2)
+	dirs, monitors, listen := []string{t.TempDir(), t.TempDir()}, make([]*process, 2), ""
 	for i, dir := range dirs {
-		writeFile(t, filepath.Join(dir, "config.yaml"), cloudConfig(tg, endpoint, freePort(t), *cloudChecks, "1s"))
+		listen = freePort(t) // in the end that of the second, which is not killed
+		writeFile(t, filepath.Join(dir, "config.yaml"), cloudConfig(tg, endpoint, listen, *cloudChecks, "1s"))
 		monitors[i] = start(t, dir, nil, "run")
 	}
+	var samples []soakSample
 	until := func(end time.Time) {
 		for time.Now().Before(end) {
+			if s, ok := soakLook(t, listen); ok {
+				s.at = time.Since(began)
+				samples = append(samples, s)
+			}
 			tg.mode.Store([]string{"ok", "404", "mix", "503"}[rnd.IntN(4)])
 			<-time.After(min(time.Until(end), time.Duration(200+rnd.IntN(1500))*time.Millisecond))
 		}
@@ -97,17 +148,26 @@ func TestCloudMonitoring(t *testing.T) {
 	if *cloudTime > time.Minute { // what was refused waits for the next minute
 		until(time.Now().Add(70 * time.Second))
 	}
-	logged := map[checkClass]int64{}
+	var shown checkCounts
+	waitFor(t, patience, "/metrics", func() bool {
+		shown = inMetrics(t, listen)
+		return len(shown) > 0
+	})
+	logged, stopped := checkCounts{}, true
 	for i, p := range monitors {
-		if code, took := p.stop(); code != 0 || took > 5*time.Second {
-			t.Errorf("exit code %d after %s, want 0 within 5s", code, took)
-		}
+		stopped = p.wantStopped() && stopped
 		inLog(t, dirs[i], logged)
+	}
+	wantBeginning(t, readLog(t, dirs[1]), shown)
+	if *cloudTime >= 10*time.Minute {
+		for _, fault := range soakJudge(samples, make([]lateness, 1)) {
+			t.Error(fault)
+		}
 	}
 	if v := server.Violations(); len(v) > 0 {
 		t.Errorf("%d rules broken, the first: %v", len(v), v[0])
 	}
-	if diff := cmp.Diff(logged, inCloud(server)); diff != "" {
+	if diff := cmp.Diff(logged, inCloud(server)); diff != "" && stopped {
 		t.Errorf("the exported counters are not those of the log (-log +exported):\n%s", diff)
 	}
 	for _, s := range server.Series("custom.googleapis.com/tripline/check_count", nil) {
@@ -156,17 +216,13 @@ func TestCountsAgree(t *testing.T) {
 	const n = 12
 	writeFile(t, filepath.Join(dir, "config.yaml"), cloudConfig(tg, endpoint, listen, n, "1h"))
 	p := start(t, dir, nil, "run")
-	line := regexp.MustCompile(`(?m)^tripline_check_count_total\{check="(.*?)",class="(.*?)".*\} (\d+)$`)
-	inPrometheus := map[checkClass]int64{}
+	var inPrometheus checkCounts
 	waitFor(t, 20*time.Second, "all checks on /metrics", func() bool {
-		_, body := get(t, "http://"+listen+"/metrics")
-		for _, m := range line.FindAllStringSubmatch(body, -1) {
-			inPrometheus[checkClass{m[1], m[2]}], _ = strconv.ParseInt(m[3], 10, 64)
-		}
+		inPrometheus = inMetrics(t, listen)
 		return len(inPrometheus) == n
 	})
 	p.stop()
-	logged := map[checkClass]int64{}
+	logged := checkCounts{}
 	inLog(t, dir, logged)
 	if diff := cmp.Diff(logged, inPrometheus); diff != "" {
 		t.Errorf("/metrics (-log +metrics):\n%s", diff)

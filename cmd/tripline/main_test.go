@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -54,6 +55,7 @@ type process struct {
 	cmd    *exec.Cmd
 	out    *syncBuffer
 	exited chan struct{}
+	load   *load // since it was started
 }
 
 // start runs tripline with args in dir; it is killed when the test ends.
@@ -71,7 +73,9 @@ func startTo(t *testing.T, w io.Writer, out *syncBuffer, dir string, env []strin
 	p.cmd.Dir = dir
 	p.cmd.Env = append(append(os.Environ(), beTripline+"=1"), env...)
 	p.cmd.Stdout, p.cmd.Stderr = w, w
+	p.load = watchLoad(p.exited)
 	if err := p.cmd.Start(); err != nil {
+		close(p.exited)
 		t.Fatal(err)
 	}
 	go func() {
@@ -96,14 +100,19 @@ func (p *process) kill() {
 // stop asks the process to end and returns its exit code and how long it took.
 func (p *process) stop() (code int, took time.Duration) {
 	p.t.Helper()
+	return p.stopBy(syscall.SIGTERM)
+}
+
+func (p *process) stopBy(sig syscall.Signal) (code int, took time.Duration) {
+	p.t.Helper()
 	at := time.Now()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.cmd.Process.Signal(sig); err != nil {
 		p.t.Fatal(err)
 	}
 	select {
 	case <-p.exited:
-	case <-time.After(20 * time.Second):
-		p.t.Fatalf("still running 20s after SIGTERM; output:\n%s", p.out)
+	case <-time.After(patience):
+		p.t.Fatalf("still running %s after %s; output:\n%s", patience, sig, p.out)
 	}
 	return p.cmd.ProcessState.ExitCode(), time.Since(at)
 }
@@ -182,15 +191,38 @@ func newTarget(t *testing.T) *target {
 	return tg
 }
 
-// freePort returns an address on which nothing listens for the moment.
+// nextPort counts the ports that freePort has handed out, from a random one on:
+// another run of these tests may be under way.
+var nextPort atomic.Uint32
+
+// freePort returns an address on which nothing listens, and which no socket that
+// asks for any port gets: those are of the ephemeral range, and this is below
+// it. So a program can be started there, killed and started again.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const lowest = 10_000
+	ports := ephemeral() - lowest
+	nextPort.CompareAndSwap(0, 1+rand.Uint32N(ports))
+	for range ports {
+		addr := fmt.Sprintf("127.0.0.1:%d", lowest+nextPort.Add(1)%ports)
+		if l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatalf("no port from %d to %d is free", lowest, lowest+ports-1)
+	return ""
+}
+
+// ephemeral is the lowest port of those that the system hands out by itself.
+func ephemeral() uint32 {
+	const usual = 32768
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	var low uint32
+	if _, scanErr := fmt.Sscan(string(b), &low); err != nil || scanErr != nil || low < 12_000 {
+		return usual
+	}
+	return low
 }
 
 // get returns status and body of a GET.
@@ -200,7 +232,7 @@ func get(t *testing.T, url string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
+	res, err := (&http.Client{Timeout: patience / 2}).Do(req)
 	if err != nil {
 		return 0, err.Error()
 	}

@@ -32,9 +32,7 @@ func TestPicture(t *testing.T) {
 	if name := os.Getenv("TRIPLINE_KEEP_PICTURE"); name != "" {
 		writeFile(t, name, string(f.Content))
 	}
-	if code, _ := p.stop(); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
-	}
+	p.wantStopped()
 
 	p = start(t, dir, nil, "run")
 	tg.mode.Store("ok")
@@ -46,9 +44,7 @@ func TestPicture(t *testing.T) {
 			t.Errorf("%q is a second picture in the same thread", other.Title)
 		}
 	}
-	if code, _ := p.stop(); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
-	}
+	p.wantStopped()
 	if v := slack.Violations(); len(v) > 0 {
 		t.Errorf("Slack would have refused: %q", v)
 	}

@@ -56,7 +56,7 @@ checks:
 	second := start(t, dir, nil, "run", "-c", "b.yaml")
 	select {
 	case <-second.exited:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the second did not end")
 	}
 	if code := second.cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(second.out.String(), fmt.Sprint(first.cmd.Process.Pid)) {
@@ -93,11 +93,5 @@ func TestShippedConfig(t *testing.T) {
 	if code := healthcheck.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("healthcheck: exit code %d, want 0: %s", code, healthcheck.out)
 	}
-	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	<-p.exited
-	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("exit code %d after an interrupt, want 0", code)
-	}
+	p.wantStoppedBy(syscall.SIGINT)
 }

@@ -62,7 +62,7 @@ func TestSoak(t *testing.T) {
 
 	began := time.Now()
 	var samples []soakSample
-	for tick := time.NewTicker(pause); time.Since(began) < length; <-tick.C {
+	for tick := time.NewTicker(pause); time.Since(began) < length || len(samples) == 0 && time.Since(began) < length+patience; <-tick.C {
 		p.alive()
 		get(t, "http://"+listen+"/")
 		if s, ok := soakLook(t, listen); ok {
@@ -76,6 +76,9 @@ func TestSoak(t *testing.T) {
 	width := min(length/5, 10*time.Minute)
 	late, twice := soakLateness(t, dir, began, width)
 	t.Logf("\n%s", soakTable(samples, late, width))
+	if len(samples) == 0 {
+		t.Fatal("/metrics has never answered")
+	}
 	last := samples[len(samples)-1]
 	if last.kept+last.late == 0 || twice > 0 {
 		t.Errorf("%g slots kept and %g late, want some; %d results are in the log twice, want 0", last.kept, last.late, twice)
