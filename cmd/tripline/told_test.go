@@ -60,6 +60,14 @@ type tally struct {
 	Alerts, Ends, Events               int // on PagerDuty
 }
 
+// plus adds what was told besides.
+func (n tally) plus(o tally) tally {
+	return tally{
+		n.Messages + o.Messages, n.Posts + o.Posts, n.Updates + o.Updates, n.Resolves + o.Resolves,
+		n.Alerts + o.Alerts, n.Ends + o.Ends, n.Events + o.Events,
+	}
+}
+
 var incidentOf = regexp.MustCompile(`^(.+)-\d{8}T\d{6}Z-[0-9a-f]{8}$`)
 
 // tallies counts what was told, by group: names of lower-case letters and dashes.
