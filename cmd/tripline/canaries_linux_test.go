@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -15,11 +18,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tripline/tripline/alerting"
 	"github.com/tripline/tripline/checks/probe"
 )
 
 // TestOwnNetwork cuts the monitor's own network and mends it: that is one
-// incident about the monitor, and nothing else, and it ends by itself.
+// incident about the monitor, and nothing else, and it ends by itself. It costs
+// nothing of an error budget.
 //
 // The monitor is in a network namespace of its own, the targets and the canary
 // are in another one, at the other end of a cable.
@@ -46,14 +51,22 @@ func TestOwnNetwork(t *testing.T) {
 			if strings.Contains(p.out.String(), "no canary answers") {
 				t.Fatal("the canary does not answer at the start")
 			}
+			before := ends[0].budget(t, p)
 			ends[c.end].ip(t, "link", "set", "cable", "down")
 			waitFor(t, 60*time.Second, "the incident", func() bool { return strings.Contains(p.out.String(), "PAGE opened") })
 			ends[c.end].ip(t, "link", "set", "cable", "up")
 			waitFor(t, 60*time.Second, "the end of the incident", func() bool { return strings.Contains(p.out.String(), "RESOLVED monitor") })
 			p.wantStopped()
+			out := p.out.String()
+			p = ends[0].start(t, dir, "run") // budgets are drawn up each full minute, and at the start
+			after := ends[0].budget(t, p)
+			p.stop()
+			if before.Bad != 0 || before.Remaining != 1 || after.Bad != 0 || after.Remaining != 1 {
+				t.Errorf("the error budget was %+v before the cut and %+v after it, want nothing bad and all of it left", before, after)
+			}
 
 			told := 0
-			for line := range strings.Lines(p.out.String()) {
+			for line := range strings.Lines(out) {
 				if strings.Contains(line, " PAGE ") || strings.Contains(line, " TICKET ") || strings.Contains(line, " RESOLVED ") {
 					if told++; !strings.Contains(line, " monitor") {
 						t.Errorf("told %q, want nothing but the incident of the monitor", line)
@@ -93,6 +106,7 @@ rules:
   - {name: down, severity: page, down: {}}
   - {name: uptime, severity: page, rate: {of: down, over: 1h, above: 0%%}}
   - {name: connection-failures, rate: {of: connection_failure, over: 1h, above: 0%%}}
+  - {name: objective, by: all, slo: {objective: 99%%, window: 7d, budgeting: events}}
   - {name: blind, severity: page, recover_after: 2, unknown: {over: 1m, above: 5%%, min_results: 2}}
 notify:
   - {name: console, log: {utc: true}}
@@ -155,9 +169,51 @@ func (e end) start(t *testing.T, dir string, args ...string) (p *process) {
 	return p
 }
 
-// within runs f in the namespace: on a thread of its own, which ends with it.
+// budget returns the error budget that the monitor in the namespace answers.
+func (e end) budget(t *testing.T, p *process) (b alerting.Budget) {
+	t.Helper()
+	page := regexp.MustCompile(`page on (http://\S+)/`)
+	client := &http.Client{Timeout: patience / 2, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(_ context.Context, network, addr string) (c net.Conn, err error) {
+			return c, e.run(func() error {
+				c, err = net.Dial(network, addr)
+				return err
+			})
+		},
+	}}
+	waitFor(t, patience, "the error budget", func() bool {
+		m := page.FindStringSubmatch(p.out.String())
+		if m == nil {
+			return false
+		}
+		res, err := client.Get(m[1] + "/api/budgets")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		var answer struct{ Budgets []alerting.Budget }
+		if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || len(answer.Budgets) != 1 {
+			return false
+		}
+		b = answer.Budgets[0]
+		return true
+	})
+	return b
+}
+
+// within runs f in the namespace, and ends the test if it cannot.
 func (e end) within(t *testing.T, f func() error) {
 	t.Helper()
+	if err := e.run(f); err != nil {
+		t.Fatal(err)
+	} else if t.Failed() {
+		t.FailNow()
+	}
+}
+
+// run runs f in the namespace: on a thread of its own, which ends with it.
+func (e end) run(f func() error) error {
 	done := make(chan error)
 	go func() {
 		defer close(done)      // where f ends the test, too
@@ -174,9 +230,5 @@ func (e end) within(t *testing.T, f func() error) {
 			return f()
 		}()
 	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	} else if t.Failed() {
-		t.FailNow()
-	}
+	return <-done
 }
