@@ -62,7 +62,9 @@ func TestReload(t *testing.T) {
 
 	// Without its check the incident ends, as what it is.
 	writeFile(t, file, strings.Replace(text, "  - {name: live, group: ws, websocket: {url: /ws}}\n", "", 1))
-	waitFor(t, 8*time.Second, "the refusal of a rule without checks", func() bool { return strings.Contains(p.out.String(), "selects no check") })
+	waitFor(t, 8*time.Second, "the refusal of a rule without checks", func() bool {
+		return strings.Contains(p.out.String(), "no check is of kind")
+	})
 	writeFile(t, file, strings.Replace(strings.Replace(text, "  - {name: live, group: ws, websocket: {url: /ws}}\n", "", 1), "{kind: websocket}", "{kind: route}", 1))
 	waitFor(t, 10*time.Second, "the resolve", func() bool { return len(resolves(slack)) == 1 })
 	if reply := resolves(slack)[0].Text; !strings.Contains(reply, "no longer watched") {
