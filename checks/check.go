@@ -54,6 +54,7 @@ func (c Check) interval(slot time.Time) time.Duration {
 const (
 	firstRetryPause = 250 * time.Millisecond
 	retryPause      = time.Second
+	longestPause    = 5 * time.Second // that an answer may ask for: people wait for the verdict
 )
 
 // Newness tells whether a failure says something new: the first of its class,
@@ -67,8 +68,9 @@ type Newness interface {
 // last good one's when none failed). A failure is always diagnosed.
 //
 // A failed attempt is followed by up to c.Confirm re-probes on fresh
-// connections; the run ends by the interval less 10 %. There is none, nor a further
-// one, where the answer asks for a longer pause (Retry-After). The verdict is down
+// connections; the run ends by the interval less 10 %. Where an answer asks for a
+// pause (Retry-After) the next one waits so long, up to 5 s; if it asks for more,
+// or that does not fit, there is none. The verdict is down
 // only if all attempts fail; if a re-probe is good it is degraded and keeps the
 // class of the scheduled attempt. A target that does not answer is no verdict
 // while c.Canaries do not answer either: that is unknown. Run never panics.
@@ -142,7 +144,7 @@ func (r *Result) confirm(ctx context.Context, c Check, end time.Time, last probe
 		if try == 1 {
 			pause = firstRetryPause
 		}
-		if time.Until(end) < pause+minAttempt || last.RetryAfter > pause { // it asked not to be
+		if pause = max(pause, last.RetryAfter); pause > longestPause || time.Until(end) < pause+minAttempt {
 			break
 		}
 		if !sleep(ctx, pause) { // stopped: an unconfirmed failure is no verdict

@@ -91,19 +91,22 @@ func TestRunConfirms(t *testing.T) {
 }
 
 // TestRunObeysRetryAfter: a target that wants to be left alone is not probed again
-// before, and the verdict is that of the attempts made.
+// before. If that is long the verdict is that of the attempts made.
 func TestRunObeysRetryAfter(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		wants  []time.Duration // of the attempts one after the other
 		status probe.Status
 		tries  int
+		took   time.Duration
 	}{
-		{"nothing", []time.Duration{0, 0, 0}, probe.Degraded, 3},
-		{"less than the pause", []time.Duration{250 * time.Millisecond, time.Second, 0}, probe.Degraded, 3},
-		{"more than the first pause", []time.Duration{251 * time.Millisecond}, probe.Down, 1},
-		{"more than the second pause", []time.Duration{0, 2 * time.Second}, probe.Down, 2},
-		{"a day", []time.Duration{24 * time.Hour}, probe.Down, 1},
+		{"nothing", []time.Duration{0, 0, 0}, probe.Degraded, 3, 1250 * time.Millisecond},
+		{"less than the pause", []time.Duration{200 * time.Millisecond, time.Second, 0}, probe.Degraded, 3, 1250 * time.Millisecond},
+		{"more than the first pause", []time.Duration{2 * time.Second, 0, 0}, probe.Degraded, 3, 3 * time.Second},
+		{"more than the second pause", []time.Duration{0, 5 * time.Second, 0}, probe.Degraded, 3, 5250 * time.Millisecond},
+		{"more than people wait", []time.Duration{5001 * time.Millisecond}, probe.Down, 1, 0},
+		{"more than people wait, the second time", []time.Duration{time.Second, 6 * time.Second}, probe.Down, 2, time.Second},
+		{"a day", []time.Duration{24 * time.Hour}, probe.Down, 1, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -116,8 +119,9 @@ func TestRunObeysRetryAfter(t *testing.T) {
 				})
 				c := Check{Name: "c", Prober: p, Schedule: minutely{}, Timeout: 10 * time.Second, Confirm: 2}
 				r, _ := Run(t.Context(), c, time.Now().Truncate(time.Minute))
-				if r.Status != tt.status || r.Class != probe.RateLimited || max(r.Tries, 1) != tt.tries || made != tt.tries {
-					t.Errorf("got %s %s after %d tries (%d made), want %s rate_limited after %d", r.Status, r.Class, r.Tries, made, tt.status, tt.tries)
+				if r.Status != tt.status || r.Class != probe.RateLimited || max(r.Tries, 1) != tt.tries || made != tt.tries || r.Duration != tt.took {
+					t.Errorf("got %s %s after %d tries (%d made) and %s, want %s rate_limited after %d and %s",
+						r.Status, r.Class, r.Tries, made, r.Duration, tt.status, tt.tries, tt.took)
 				}
 			})
 		})

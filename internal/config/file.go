@@ -112,8 +112,8 @@ type Defaults struct {
 	// Confirm is how many re-probes on fresh connections follow a failed
 	// attempt before the target counts as down. Default 2, or less where they
 	// would not fit the interval, and 0 for requests that must not be repeated.
-	// An answer whose Retry-After asks for more time than there is between two
-	// of them (0.25 s, then 1 s) is obeyed: it is the last attempt of that run.
+	// Where an answer asks for a pause (Retry-After) the next one waits so long,
+	// up to 5 s and as far as it fits the interval; else there is none.
 	Confirm *int `yaml:"confirm,omitempty"`
 	// Labels are put on all checks.
 	Labels map[string]string `yaml:"labels,omitempty"`
@@ -158,8 +158,8 @@ type Check struct {
 	// the interval less 10 %.
 	Timeout *probe.Duration `yaml:"timeout,omitempty"`
 	// Confirm is how many re-probes on fresh connections follow a failed
-	// attempt before the target counts as down. None follows an answer whose
-	// Retry-After asks for a longer pause.
+	// attempt before the target counts as down. A Retry-After of up to 5 s is
+	// waited for; after a longer one there is none.
 	Confirm *int `yaml:"confirm,omitempty"`
 
 	checks.Kinds `yaml:",inline"`
