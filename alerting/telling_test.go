@@ -450,11 +450,11 @@ func (v *witness) stands(e *Engine, i Incident, pages bool) {
 }
 
 // reminded wants as many reminders as are due after 10, 30, 70 ... minutes,
-// while something is down and nobody has taken it on. What a tick has just
-// released is reminded of at the next one.
+// while something is down and nobody has taken it on. What people have been told
+// something of at this tick, they are reminded of at the next one.
 func (v *witness) reminded(i Incident) {
 	if v.w.policy.Remind == 0 || i.Told == 0 || i.Quiet != "" || i.Acknowledged != nil || i.Group == stormKey ||
-		i.Event == Released && v.changed[i.ID].Equal(v.now) {
+		v.changed[i.ID].Equal(v.now) {
 		return
 	}
 	due := 0
