@@ -90,6 +90,7 @@ type Exporter struct {
 	client   *monitoring.MetricClient
 	task     *task
 	counters *Counters
+	last     uint64       // newest batch of the log before this process wrote any
 	zip      *gzip.Writer // for the state; a new one for each would cost a megabyte
 
 	// Owned by Run.
@@ -115,7 +116,7 @@ func New(cfg Config, o Options) *Exporter {
 	}
 	zip, _ := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed) // the level is a legal one
 	return &Exporter{
-		cfg: cfg, o: o, zip: zip, described: map[string]bool{}, logged: map[string]line{}, counters: NewCounters(cfg.Latency, o.Findings),
+		cfg: cfg, o: o, zip: zip, last: o.Log.Last(), described: map[string]bool{}, logged: map[string]line{}, counters: NewCounters(cfg.Latency, o.Findings),
 		pace: pace{
 			deadline: 10 * time.Second, firstWait: 500 * time.Millisecond, maxWait: 30 * time.Second,
 			cycle: time.Minute, catchUp: 50 * time.Millisecond, stop: 4500 * time.Millisecond, log: 10 * time.Second,
@@ -128,9 +129,9 @@ var errStopped = errors.New("stopped")
 
 // Run exports until ctx ends, then writes what is in the log and not yet
 // exported, if that is possible within 5 s, and returns nil. It returns an
-// error when the log or the stored state cannot be read or another process
-// uses the same task_id; problems with Cloud Monitoring are no reason to
-// return, they are logged and in Health.
+// error when the log cannot be read, the stored state is of a newer version, or
+// another process uses the same task_id; a damaged state and problems with
+// Cloud Monitoring are no reason to return, they are logged and in Health.
 func (x *Exporter) Run(ctx context.Context) error {
 	var err error
 	if x.task, err = openTask(x.o.Dir); err != nil {
@@ -162,32 +163,49 @@ func (x *Exporter) Run(ctx context.Context) error {
 	return x.follow(ctx, work)
 }
 
-// load restores the state. Without one this is the beginning, at the oldest
-// entry of the log.
+// load restores the state. Without one that can be used this is the beginning,
+// at the oldest entry of the log.
 func (x *Exporter) load() error {
 	b, err := x.o.Store.Load()
 	if err != nil {
 		return fmt.Errorf("load export state: %w", err)
 	}
 	s := state{Counters: x.counters}
+	why := "there is none"
 	if len(b) > 0 {
-		if err := s.decode(b); err != nil {
+		err = s.decode(b)
+		var newer *checks.NewerError
+		switch {
+		case errors.As(err, &newer):
 			return err
+		case err != nil:
+			why = err.Error()
+		case s.Counters == nil:
+			why = "it holds no counters"
+		case s.Seq > x.last:
+			why = fmt.Sprintf("it is of batch %d, and the log ends at %d", s.Seq, x.last)
+		default:
+			why = ""
 		}
 	}
 	switch {
-	case len(b) == 0 && !x.task.isNew:
-		// The series of this id exist, and nobody knows their start times.
+	case why != "" && !x.task.isNew:
+		// The series of this id exist, and their counts cannot be continued:
+		// what is in the log would be counted twice, or begin at another time.
 		if err := x.task.renew(); err != nil {
 			return err
 		}
-		x.o.Logger.Warn("no export state for the task id, beginning under a new one", "task_id", x.task.id)
-	case len(b) > 0 && s.Task != x.task.id:
+		x.o.Logger.Warn("no export state for the task id, beginning under a new one, at the oldest entry of the log", "task_id", x.task.id, "why", why)
+	case why == "" && s.Task != x.task.id:
 		// The counts belong to series of another name. Going on with them
 		// would count everything twice.
 		x.o.Logger.Warn("export state is of another task id, counters begin at zero", "task_id", x.task.id, "state_of", s.Task)
 		x.counters = NewCounters(x.cfg.Latency, x.o.Findings)
 		s = state{Seq: s.Seq, Skip: s.Skip}
+	}
+	if why != "" {
+		x.counters = NewCounters(x.cfg.Latency, x.o.Findings) // some of it may have been decoded
+		s = state{}
 	}
 	x.seq, x.skip, x.folded = s.Seq, s.Skip, s.Folded
 	x.end, x.lastEnd = fromMS(s.End), fromMS(s.LastEnd)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 
 	"github.com/tripline/tripline/checks"
@@ -673,6 +674,67 @@ func TestLostTaskID(t *testing.T) {
 	})
 }
 
+// A state that does not decode, or a log that ends before it, costs a new task
+// id and not the monitor: the counts under the old one stay as they are.
+func TestUnusableState(t *testing.T) {
+	batches := traffic(began(6), 6, 5, 20*time.Second, 16)
+	stored := func(t *testing.T, s state) []byte {
+		t.Helper()
+		b, err := s.encode(gzip.NewWriter(io.Discard))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for _, tt := range []struct {
+		name   string
+		spoil  func(t *testing.T, r *rig)
+		logged string
+	}{
+		{"garbage", func(_ *testing.T, r *rig) { r.store.b = []byte("garbage") }, "decode export state of 7 bytes"},
+		{"half of it", func(_ *testing.T, r *rig) { r.store.b = r.store.b[:len(r.store.b)/2] }, "unexpected EOF"},
+		{"no counters", func(t *testing.T, r *rig) { t.Helper(); r.store.b = stored(t, state{V: 1, Task: "x", Seq: 1}) }, "it holds no counters"},
+		{"the log lost its end", func(_ *testing.T, r *rig) { r.log = newLog(batches[:4]...) }, "it is of batch 10, and the log ends at 4"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, cloudmontest.Options{})
+			r.log = newLog(batches[:10]...)
+			first := r.runAll().Health().TaskID
+			tt.spoil(t, r)
+			x, stop := r.run()
+			for _, b := range batches[r.log.Last():] {
+				r.log.Append(b...)
+			}
+			stop()
+			r.noViolations()
+			second := x.Health().TaskID
+			if second == first || !strings.Contains(r.logged.String(), tt.logged) {
+				t.Errorf("task id %s after %s, logged %q, want another id and %q", second, first, r.logged, tt.logged)
+			}
+			want := map[string]int64{}
+			for _, e := range flat(batches) {
+				if e.Result != nil {
+					for class, n := range e.Result.Attempts() {
+						want[e.Result.Check+"|"+string(class)] += int64(n)
+					}
+				}
+			}
+			got := map[string]int64{}
+			for _, s := range r.server.Series(prefix+"check_count", nil) {
+				if s.Resource["task_id"] == second {
+					got[s.Labels["check"]+"|"+s.Labels["class"]] = s.Last().Int
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("counts under the new id (-in the log +exported):\n%s", diff)
+			}
+			if third := r.runAll().Health().TaskID; third != second {
+				t.Errorf("task id %s after another restart, want %s", third, second)
+			}
+		})
+	}
+}
+
 // The clock is set back, and an entry comes from the future.
 func TestClockJumps(t *testing.T) {
 	r := newRig(t, cloudmontest.Options{})
@@ -727,10 +789,6 @@ func TestRunErrors(t *testing.T) {
 		t.Errorf("second process in one directory: %v", err)
 	}
 	stop()
-	r.store.b = []byte("garbage")
-	if err := r.exporter().Run(t.Context()); err == nil || !strings.Contains(err.Error(), "decode export state of 7 bytes") {
-		t.Errorf("garbage as state: %v", err)
-	}
 	s := state{V: stateVersion + 1, Counters: NewCounters(Latency{}, nil)}
 	b, err := s.encode(gzip.NewWriter(io.Discard))
 	if err != nil {
