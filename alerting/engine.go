@@ -148,6 +148,12 @@ func (e *Engine) Step(seq uint64, entry checks.Entry) []Change {
 // Seq returns the sequence number of the newest entry stepped.
 func (e *Engine) Seq() uint64 { return e.seq }
 
+// Rewind makes Step take entries from after seq on, with all that is known:
+// the log has lost its end, and others will bear those numbers.
+func (e *Engine) Rewind(seq uint64) {
+	e.seq, e.restored = min(e.seq, seq), min(e.restored, seq)
+}
+
 // sane tells whether t can be a slot: times far off would only do harm.
 func sane(t time.Time) bool { return t.Year() >= 1971 && t.Year() <= 9000 }
 

@@ -152,6 +152,34 @@ func (e *Evaluator) restore(ctx context.Context) error {
 	return nil
 }
 
+// rewind goes on at the end of a log that ends before what was evaluated: it
+// was moved away, or is an older copy. What its new batches say is new, although
+// their numbers have been used; open incidents stay, and the rules know what
+// they knew.
+func (e *Evaluator) rewind(ctx context.Context) error {
+	end := e.last + 1 // the next batch of the log
+	known := max(e.next, e.done.Seq)
+	if e.done.N > 0 {
+		known = max(known, e.done.Seq+1)
+	}
+	if known <= end {
+		return nil
+	}
+	e.logger.Error("the log ends before what the rules have seen, as if it was moved away or is an older copy; they go on at its end with what they know, and open incidents stay",
+		"ends_at", e.last, "seen", known-1)
+	if e.next > end {
+		e.next = end
+		e.engine.Rewind(e.last)
+		e.mu.Lock()
+		e.position.Seq = e.last
+		e.mu.Unlock()
+	}
+	if !e.caughtUp(end) {
+		return e.put(ctx, nil, position{V: positionVersion, Seq: end, Writer: e.writer, Commit: e.done.Commit + 1})
+	}
+	return nil
+}
+
 // unzip unpacks a checkpoint. Those of the first version are plain JSON.
 func unzip(b []byte) ([]byte, error) {
 	if !bytes.HasPrefix(b, []byte{0x1f, 0x8b}) { // RFC 1952, section 2.3.1

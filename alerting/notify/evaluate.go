@@ -20,6 +20,7 @@ type Engine interface {
 	Step(seq uint64, e checks.Entry) []alerting.Change
 	Checkpoint(w io.Writer) error
 	Restore(checkpoint []byte) error
+	Rewind(seq uint64)
 	Adopt(stored []alerting.Incident) []alerting.Change
 	Budgets() []alerting.Budget
 	Begun() []alerting.Window
@@ -27,6 +28,8 @@ type Engine interface {
 
 // Follower is the log of entries.
 type Follower interface {
+	// Last returns the sequence number of the newest batch, 0 if there is none.
+	Last() uint64
 	// Follow calls f with every batch from the sequence number from on, in
 	// order, first the stored ones and then each new one. It blocks until ctx
 	// ends or f returns an error.
@@ -55,6 +58,7 @@ type EvaluatorConfig struct {
 // after a restart, and the changes up to the committed position are recognised.
 type Evaluator struct {
 	log    Follower
+	last   uint64 // newest batch of the log before this process wrote any
 	store  Store
 	logger *slog.Logger
 	keep   time.Duration
@@ -92,10 +96,11 @@ type Position struct {
 	At  time.Time // of the newest entry in it
 }
 
-// NewEvaluator returns an Evaluator that does nothing until Run.
+// NewEvaluator returns an Evaluator that does nothing until Run. Call it before
+// anybody writes to the log.
 func NewEvaluator(c EvaluatorConfig) *Evaluator {
 	return &Evaluator{
-		log: c.Log, store: c.Store, logger: c.Logger, engine: c.Engine, route: c.Route,
+		log: c.Log, last: c.Log.Last(), store: c.Store, logger: c.Logger, engine: c.Engine, route: c.Route,
 		keep:      orDefault(c.Keep, defaultKeep),
 		writer:    rand.Text(),
 		ready:     make(chan struct{}),
@@ -181,7 +186,10 @@ func (e *Evaluator) load(ctx context.Context) error {
 	if e.done, _, err = e.committed(ctx); err != nil {
 		return err
 	}
-	return e.restore(ctx)
+	if err := e.restore(ctx); err != nil {
+		return err
+	}
+	return e.rewind(ctx)
 }
 
 // caughtUp tells whether, with seq as the next batch, no committed change is

@@ -78,6 +78,8 @@ func (r *ruleOfThumb) Restore(b []byte) error {
 	return json.Unmarshal(b, r)
 }
 
+func (r *ruleOfThumb) Rewind(uint64) {}
+
 func (r *ruleOfThumb) Adopt(stored []alerting.Incident) []alerting.Change {
 	r.adopted = append(r.adopted, stored)
 	return nil
@@ -101,6 +103,12 @@ func (l *memLog) append(batch ...checks.Entry) {
 	l.batches = append(l.batches, batch)
 	close(l.changed)
 	l.changed = make(chan struct{})
+}
+
+func (l *memLog) Last() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.first + uint64(len(l.batches)) - 1
 }
 
 func (l *memLog) Follow(ctx context.Context, from uint64, f func(context.Context, uint64, []checks.Entry) error) error {
@@ -440,7 +448,7 @@ func TestEvaluatorLarge(t *testing.T) {
 				i.Findings = append(i.Findings, i.Findings[0])
 			}
 			store := newMemStore()
-			e := NewEvaluator(EvaluatorConfig{Engine: newRules(), Store: store, Logger: logger(t), Route: func(alerting.Incident, time.Time) []string {
+			e := NewEvaluator(EvaluatorConfig{Engine: newRules(), Log: newMemLog(), Store: store, Logger: logger(t), Route: func(alerting.Incident, time.Time) []string {
 				var names []string
 				for k := range c.notifiers {
 					names = append(names, fmt.Sprint("notifier", k))

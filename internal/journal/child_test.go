@@ -276,6 +276,39 @@ func TestOpenDoesNotHideDamage(t *testing.T) {
 	wantIDs(t, entries, 1)
 }
 
+// What the message about a damaged stream advises works: the folder of the log
+// is moved away, and the state is still there.
+func TestLogMovedAway(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, Options{Dir: dir})
+	l := newLog(t, j, LogOptions[entry]{})
+	background(t, l.Run)
+	appendBatches(t, l, 1, 3, "")
+	if _, err := j.State().Commit(t.Context(), Change{Key: NewKey("a"), Value: []byte("1")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(dir, "standalone", "jetstream", "$G", "streams", streamLog)
+	if err := os.WriteFile(filepath.Join(folder, "meta.inf"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "or move the folder away to begin an empty log") {
+		t.Errorf("Open: %v, want the advice", err)
+	}
+	if err := os.Rename(folder, filepath.Join(t.TempDir(), "LOG")); err != nil {
+		t.Fatal(err)
+	}
+	j = open(t, Options{Dir: dir})
+	if n := newLog(t, j, LogOptions[entry]{}).Last(); n != 0 {
+		t.Errorf("the new log ends at %d, want 0", n)
+	}
+	if v, _, err := j.State().Get(t.Context(), NewKey("a")); err != nil || string(v) != "1" {
+		t.Errorf("state: %q, %v", v, err)
+	}
+}
+
 // Limits may change from start to start.
 func TestLimitsChange(t *testing.T) {
 	dir := t.TempDir()

@@ -127,13 +127,24 @@ func (e *engine) ensure(ctx context.Context, store string, cfg jetstream.StreamC
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		dir := filepath.Join(store, "jetstream", "$G", "streams", cfg.Name)
 		if hasMessages(dir) {
-			return fmt.Errorf("%s holds messages but the server could not recover the stream; restore its meta.inf and meta.sum, or move the folder away to start empty", dir)
+			return fmt.Errorf("%s holds messages but the server could not recover the stream; restore its meta.inf and meta.sum, or %s", dir, without(cfg.Name))
 		}
 	} else if err != nil {
 		return err
 	}
 	_, err = e.js.CreateOrUpdateStream(ctx, cfg)
 	return err
+}
+
+// without says what to do when a stream is beyond repair.
+func without(stream string) string {
+	switch stream {
+	case streamLog:
+		return "move the folder away to begin an empty log: the history is lost; open incidents, and what people were told, stay"
+	case streamEvidence:
+		return "move the folder away: only what was on the wire is lost"
+	}
+	return "move the folders CTRL and LOG away together to begin anew: with CTRL alone people would be told of every incident in the log again"
 }
 
 func hasMessages(dir string) bool {

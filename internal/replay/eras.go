@@ -53,7 +53,12 @@ func Remember(ctx context.Context, s notify.Store, config Config, e Era, first u
 		return err
 	}
 	e.V, e.Hash = EraVersion, config.Hash()
-	if n := len(known); e.Restart && n > 0 && known[n-1].Hash == e.Hash {
+	var writes []notify.Write
+	for n := len(known); e.Restart && n > 0 && known[n-1].After > e.After; n-- {
+		writes = append(writes, notify.Write{Key: known[n-1].key()}) // of a log that was moved away
+		known = known[:n-1]
+	}
+	if n := len(known); e.Restart && n > 0 && known[n-1].Hash == e.Hash && len(writes) == 0 {
 		return nil
 	}
 	value, err := compressed(config)
@@ -68,10 +73,10 @@ func Remember(ctx context.Context, s notify.Store, config Config, e Era, first u
 		return err
 	}
 	known = append(known, e)
-	writes := []notify.Write{
+	writes = append(writes, []notify.Write{
 		{Key: []string{keyConfig, e.Hash}, Value: value},
 		{Key: e.key(), Value: text},
-	}
+	}...)
 	return s.Commit(ctx, append(writes, superseded(known, first)...)...)
 }
 

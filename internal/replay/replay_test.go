@@ -214,6 +214,13 @@ func TestEras(t *testing.T) {
 			t.Error("a config does not come back as it was")
 		}
 	}
+	// The log was moved away: what was in force after numbers that are yet to come says nothing of them.
+	if err := Remember(t.Context(), m, before, Era{After: 3, At: at.Add(10 * time.Hour), Restart: true}, 1); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := Eras(t.Context(), m); err != nil || len(list) != 1 || list[0].After != 3 {
+		t.Errorf("after the log was moved away: %d eras, %v, want one, after 3", len(list), err)
+	}
 	m.put(t, Era{V: EraVersion + 1}, keyEra, "x")
 	if _, err := Backtest(t.Context(), m, Options{}); err == nil || !strings.Contains(err.Error(), "newer Tripline") {
 		t.Errorf("an era of a newer version: %v", err)
