@@ -29,9 +29,14 @@ func (m *monitor) openFindings() map[cloudmon.Finding]int {
 	return counts
 }
 
-// newCounters are the counts that /metrics shows: since the start of the process.
+// newCounters are the counts that /metrics shows: since the start of the
+// process, with the latencies that Cloud Monitoring gets.
 func (m *monitor) newCounters() *cloudmon.Counters {
-	return cloudmon.NewCounters(cloudmon.Latency{PerCheck: "mean", PerGroup: "distribution"}, m.openFindings)
+	latency := cloudmon.Latency{PerCheck: "mean", PerGroup: "distribution"}
+	if c := m.config().CloudMonitoring; c != nil && c.Off == "" {
+		latency = c.Latency
+	}
+	return cloudmon.NewCounters(latency, m.openFindings)
 }
 
 // maxAhead is how far entries may be ahead of the clock, which may have been
@@ -81,6 +86,9 @@ func (m *monitor) self(context.Context) prom.Self {
 	}
 	if disk, err := m.disk.state(m.journal); err == nil {
 		self.DiskFree, self.DiskUsed = disk.Free, disk.Used
+	}
+	if m.exporter != nil {
+		self.Exporter = m.exporter.Health().Samples()
 	}
 	return self
 }

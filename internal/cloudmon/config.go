@@ -40,7 +40,7 @@ type Config struct {
 	Endpoint string `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`
 	// Prefix begins all metric types. Default custom.googleapis.com/tripline.
 	Prefix string `yaml:"prefix,omitempty" json:"prefix,omitempty"`
-	// Latency says how latency is exported.
+	// Latency says how latency is exported, and which of it /metrics has.
 	Latency Latency `yaml:"latency,omitempty" json:"latency,omitzero"`
 }
 

@@ -80,6 +80,7 @@ type pace struct {
 	catchUp   time.Duration // between calls while minutes are waiting
 	stop      time.Duration // for everything once ctx has ended
 	log       time.Duration // between two lines about the same problem, when its text changes
+	again     time.Duration // between two lines with the same text
 }
 
 // Exporter writes the metrics. Make one with New and run it once.
@@ -119,7 +120,7 @@ func New(cfg Config, o Options) *Exporter {
 		cfg: cfg, o: o, zip: zip, last: o.Log.Last(), described: map[string]bool{}, logged: map[string]line{}, counters: NewCounters(cfg.Latency, o.Findings),
 		pace: pace{
 			deadline: 10 * time.Second, firstWait: 500 * time.Millisecond, maxWait: 30 * time.Second,
-			cycle: time.Minute, catchUp: 50 * time.Millisecond, stop: 4500 * time.Millisecond, log: 10 * time.Second,
+			cycle: time.Minute, catchUp: 50 * time.Millisecond, stop: 4500 * time.Millisecond, log: 10 * time.Second, again: time.Hour,
 		},
 	}
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -379,6 +381,21 @@ func TestNoPermission(t *testing.T) {
 			t.Errorf("%s: logged %d times, want once:\n%s", doing, n, r.logged)
 		}
 	}
+}
+
+// The same trouble is said again, an hour later.
+func TestSaidAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged strings.Builder
+		x := New(Config{Project: "test"}, Options{Log: newLog(), Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		for range 3 * 60 {
+			x.problem("write to Cloud Monitoring", errors.New("no answer"))
+			time.Sleep(time.Minute)
+		}
+		if n := strings.Count(logged.String(), "no answer"); n != 3 {
+			t.Errorf("logged %d times in 3 hours, want 3:\n%s", n, logged.String())
+		}
+	})
 }
 
 // Without credentials Run goes on and waits for them.

@@ -66,7 +66,8 @@ func (x *Exporter) Health() Health {
 	return h
 }
 
-// problem notes what is wrong. It is logged when its text changes.
+// problem notes what is wrong. It is logged when its text changes, and again
+// after an hour.
 func (x *Exporter) problem(doing string, err error) {
 	text := doing + ": " + x.explain(err)
 	x.mu.Lock()
@@ -75,8 +76,10 @@ func (x *Exporter) problem(doing string, err error) {
 	}
 	x.health.Err = text
 	x.mu.Unlock()
-	if last, ok := x.logged[doing]; ok && (last.text == text || time.Since(last.at) < x.pace.log) {
-		return
+	if last, ok := x.logged[doing]; ok {
+		if since := time.Since(last.at); since < x.pace.log || last.text == text && since < x.pace.again {
+			return
+		}
 	}
 	x.logged[doing] = line{text, time.Now()}
 	x.o.Logger.Warn("export to Cloud Monitoring has a problem", "err", text)

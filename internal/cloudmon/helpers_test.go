@@ -132,7 +132,7 @@ func (r *rig) exporter() *Exporter {
 	})
 	x.pace = pace{
 		deadline: 400 * time.Millisecond, firstWait: time.Millisecond, maxWait: 10 * time.Millisecond,
-		cycle: 20 * time.Millisecond, stop: 60 * time.Second,
+		cycle: 20 * time.Millisecond, stop: 60 * time.Second, again: time.Hour,
 	}
 	if r.pace != nil {
 		r.pace(&x.pace)

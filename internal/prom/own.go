@@ -101,7 +101,8 @@ configured prefix (default ` + "`custom.googleapis.com/tripline`" + `), on the r
 	}
 	b.WriteString(`
 The exporter's own (` + "`exporter/...`" + `) are there when Cloud Monitoring is configured. In Prometheus, counts are since the start of
-the process; in Cloud Monitoring they continue over restarts.
+the process, except for the exporter's; in Cloud Monitoring they continue over restarts. ` + "`latency`" + ` of ` + "`cloud_monitoring`" + ` says which
+of the latencies there are, in both; without it they are the mean of each check and the distribution of each group.
 
 ## Of the monitor itself, in Prometheus
 

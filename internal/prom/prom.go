@@ -39,6 +39,8 @@ type Self struct {
 	Budgets []Budget
 
 	DiskFree, DiskUsed int64 // bytes
+
+	Exporter []cloudmon.Sample // how the export to Cloud Monitoring does; none while it is off
 }
 
 // Outbox is how one notifier does.
@@ -91,7 +93,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime) //nolint:forbidigo // the interface hands none down
 	defer cancel()
 	self := c.self(ctx)
-	for _, s := range c.counters.Snapshot() {
+	for _, s := range append(c.counters.Snapshot(), self.Exporter...) {
 		out <- metric(s)
 	}
 	for _, f := range own() {
@@ -124,19 +126,20 @@ func metric(s cloudmon.Sample) prometheus.Metric {
 	if s.Metric.Type == cloudmon.DistributionType {
 		return histogram(desc, s)
 	}
-	kind, v := prometheus.GaugeValue, s.Double
+	v := s.Double
 	if s.Metric.Type == cloudmon.Int {
 		v = float64(s.Int)
 	}
-	if s.Metric.Kind == cloudmon.Cumulative {
-		kind = prometheus.CounterValue
-		m, err := prometheus.NewConstMetricWithCreatedTimestamp(desc, kind, v, time.UnixMilli(s.StartMS), s.Labels...)
-		if err != nil {
-			return prometheus.NewInvalidMetric(desc, err)
-		}
-		return m
+	var m prometheus.Metric
+	var err error
+	switch {
+	case s.Metric.Kind == cloudmon.Cumulative && s.StartMS > 0:
+		m, err = prometheus.NewConstMetricWithCreatedTimestamp(desc, prometheus.CounterValue, v, time.UnixMilli(s.StartMS), s.Labels...)
+	case s.Metric.Kind == cloudmon.Cumulative: // it has not begun
+		m, err = prometheus.NewConstMetric(desc, prometheus.CounterValue, v, s.Labels...)
+	default:
+		m, err = prometheus.NewConstMetric(desc, prometheus.GaugeValue, v, s.Labels...)
 	}
-	m, err := prometheus.NewConstMetric(desc, kind, v, s.Labels...)
 	if err != nil {
 		return prometheus.NewInvalidMetric(desc, err)
 	}

@@ -152,3 +152,45 @@ func TestScrape(t *testing.T) {
 		t.Errorf("buckets %v, want one at -13", spans)
 	}
 }
+
+// Every row of the tables is scraped in some configuration.
+func TestEveryRowIsScraped(t *testing.T) {
+	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	self := Self{
+		ViewBehind: map[string]uint64{"alerting": 0}, Outbox: []Outbox{{Name: "slack"}},
+		Budgets: []Budget{{Rule: "slo", Burn: map[string]float64{"1h": 1}}}, Exporter: cloudmon.Health{}.Samples(),
+	}
+	got := map[string]bool{}
+	for _, l := range []cloudmon.Latency{{PerCheck: "mean", PerGroup: "distribution"}, {PerCheck: "distribution", PerGroup: "mean"}} {
+		counters := cloudmon.NewCounters(l, func() map[cloudmon.Finding]int { return map[cloudmon.Finding]int{{Rule: "404"}: 1} })
+		counters.Roll(at)
+		counters.Fold(checks.Entry{V: 1, Gap: &checks.Gap{Check: "api", From: at, To: at, Slots: 1}})
+		counters.Fold(checks.Entry{V: 1, Result: &checks.Result{
+			Check: "api", Slot: at, Start: at, Status: probe.Up, Class: probe.OK, Latency: time.Millisecond, Measures: map[string]float64{"sessions": 1},
+		}})
+		for name := range scrape(t, New(counters, func(context.Context) Self { return self }, slog.New(slog.DiscardHandler))) {
+			got[name] = true
+		}
+	}
+	want := 0
+	for line := range strings.Lines(Table()) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 5 || !strings.Contains(line, prefix) {
+			continue
+		}
+		want++
+		name := strings.Trim(cells[1], " `")
+		if !strings.HasPrefix(name, prefix) {
+			name = strings.Trim(cells[2], " `")
+		}
+		if stem, some := strings.CutSuffix(name, "*"); some {
+			name = stem + "sessions"
+		}
+		if !got[name] {
+			t.Errorf("%s is in the table and not on /metrics", name)
+		}
+	}
+	if all := len(cloudmon.Metrics()) + len(own()); want != all {
+		t.Errorf("%d rows, want %d", want, all)
+	}
+}
