@@ -65,6 +65,7 @@ func (m *monitor) config() *config.Config {
 }
 
 func (m *monitor) setConfig(c *config.Config) {
+	m.counters.Configure(c.Checks)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.cfg = c

@@ -1,6 +1,7 @@
 package cloudmon
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"sync"
@@ -38,6 +39,8 @@ type Counters struct {
 	groups map[groupKey]*grouped
 	missed map[groupKey]*counted
 	seen   map[Finding]*counted // findings that were open lately
+	// configured are the checks that have gauges; nil: all.
+	configured map[checkKey]bool
 }
 
 type checkKey struct{ check, kind, group, location string }
@@ -112,6 +115,33 @@ func NewCounters(l Latency, findings func() map[Finding]int) *Counters {
 	return c
 }
 
+// Configure says which checks there are. Those that are no longer there, or are
+// now of another kind, group or location, show no gauge from then on, whatever
+// of theirs is still to come; what they counted goes when it is idle. Until the
+// first call all checks are taken for configured.
+func (c *Counters) Configure(list []checks.Check) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.configured = make(map[checkKey]bool, len(list))
+	groups := map[groupKey]bool{}
+	for i := range list {
+		k := &list[i]
+		group := cmp.Or(k.Group, k.Name)
+		c.configured[checkKey{k.Name, k.Kind, group, k.Location}] = true
+		groups[groupKey{group, k.Location}] = true
+	}
+	for _, t := range c.order {
+		if !c.configured[t.key] {
+			t.up, t.mean, t.recorded = nil, mean{}, nil
+		}
+	}
+	for key, g := range c.groups {
+		if !groups[key] {
+			g.mean = mean{}
+		}
+	}
+}
+
 // Fold adds one entry.
 func (c *Counters) Fold(e checks.Entry) {
 	c.mu.Lock()
@@ -156,11 +186,16 @@ func (c *Counters) result(r *checks.Result) {
 			c.count(t, class, n)
 		}
 	}
+	if c.configured != nil && !c.configured[key] {
+		return
+	}
 	switch r.Status {
 	case probe.Up, probe.Degraded:
 		t.setUp(1)
 	case probe.Down:
 		t.setUp(0)
+	case probe.Unknown:
+		t.up = nil
 	}
 	if r.Latency > 0 {
 		c.observe(t, r.Latency.Seconds())

@@ -103,12 +103,11 @@ func TestFold(t *testing.T) {
 			[]string{"check_count{" + of + "class=interrupted,location=local} 1 *"},
 		},
 		{
-			"unknown leaves up as it was",
+			"unknown takes up away",
 			Latency{},
 			entries{r(probe.NotFound, nil), r(probe.Late, nil)},
 			[]string{
 				"check_count{" + of + "class=not_found,location=local} 1 *", "check_count{" + of + "class=late,location=local} 1 *",
-				"up{" + of + "location=local} 0 *",
 			},
 		},
 		{
@@ -192,6 +191,47 @@ func TestFold(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A check that is removed, or gets another name, kind or group, takes its
+// gauges with it, also those of its last run; its counts stay until they are idle.
+func TestConfigure(t *testing.T) {
+	at := time.Date(2026, 11, 21, 12, 0, 30, 0, time.UTC)
+	c := NewCounters(Latency{PerCheck: "mean", PerGroup: "mean"}, nil)
+	run := func(group string) checks.Entry {
+		e := result("api", at, probe.OK)
+		e.Result.Group, e.Result.Measures = group, map[string]float64{"sessions": 3}
+		return e
+	}
+	labels := func(group string) string { return "{check=api,kind=route,group=" + group + ",location=local} " }
+	count := func(group string, n int) string {
+		return fmt.Sprintf("check_count{check=api,kind=route,group=%s,class=ok,location=local} %d *", group, n)
+	}
+	gauges := func(group, fresh string) []string {
+		return []string{"up" + labels(group) + "1" + fresh, "latency_mean" + labels(group) + "0.02" + fresh, "recorded/sessions" + labels(group) + "3" + fresh}
+	}
+	ofGroup := func(group, fresh string) string {
+		return "group_latency_mean{group=" + group + ",location=local} 0.02" + fresh
+	}
+	want := func(when string, want ...string) {
+		t.Helper()
+		if d := cmp.Diff(append([]string{"heartbeat{} 1 *"}, want...), show(c.Snapshot())); d != "" {
+			t.Errorf("%s (-want +got):\n%s", when, d)
+		}
+	}
+	c.Roll(at)
+	c.Fold(run("shop"))
+	c.Roll(at.Add(time.Minute))
+	c.Configure([]checks.Check{{Name: "api", Kind: "route", Group: "shop", Location: "local"}})
+	want("it is still there", append(append([]string{count("shop", 1)}, gauges("shop", "")...), ofGroup("shop", ""))...)
+	c.Configure([]checks.Check{{Name: "api", Kind: "route", Group: "cart", Location: "local"}})
+	want("regrouped", count("shop", 1))
+	c.Fold(run("shop"))
+	want("its last run ends", count("shop", 2))
+	c.Fold(run("cart"))
+	want("its first run in the new group", append(append([]string{count("shop", 2), count("cart", 1)}, gauges("cart", " *")...), ofGroup("cart", " *"))...)
+	c.Configure(nil)
+	want("removed", count("shop", 2), count("cart", 1))
 }
 
 // What a minute's end does to each kind of value.
