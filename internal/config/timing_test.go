@@ -1,6 +1,16 @@
 package config
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"maps"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +150,88 @@ func TestHash(t *testing.T) {
 	}
 	if one, two := hash(src, map[string]string{"API_TOKEN": "secret-one"}), hash(src, map[string]string{"API_TOKEN": "secret-two"}); one != two {
 		t.Error("the hash tells secrets apart")
+	}
+}
+
+// TestFingerprintsOfFiles: a certificate, key or secret that is renewed in its
+// place is a change of whatever names its file.
+func TestFingerprintsOfFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, n int64) { // a certificate and its key in one file, another for each n
+		t.Helper()
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		template := &x509.Certificate{SerialNumber: big.NewInt(n), NotAfter: time.Now().Add(time.Hour)}
+		cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		private, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"ca", "own", "all", "login", "mail"} {
+		write(name, 1)
+	}
+	token := "first-token"
+	tests := []struct{ what, want string }{
+		{"", ""},
+		{"ca", "roots"},
+		{"own", "client"},
+		{"all", "client plain roots shop token"},
+		{"login", "shop"},
+		{"mail", "mail"},
+		{"token", "token"},
+	}
+	src := strings.NewReplacer("DIR", dir).Replace(`version: 1
+defaults: {tls: {ca_file: DIR/all}}
+auth:
+  shop: {login: {url: "https://127.0.0.1/", body: x, token: .token, tls: {ca_file: DIR/login}}}
+checks:
+  - {name: plain, health: {url: "http://127.0.0.1/"}}
+  - {name: roots, health: {url: "https://127.0.0.1/", tls: {ca_file: DIR/ca}}}
+  - {name: client, websocket: {url: "wss://127.0.0.1/", tls: {client_cert: DIR/own, client_key: DIR/own}}}
+  - {name: shop, auth: shop, route: {url: "http://127.0.0.1/"}}
+  - {name: token, health: {url: "http://127.0.0.1/", headers: {X-Key: "${file:token}"}}}
+notify:
+  - {name: mail, email: {server: "127.0.0.1:25", from: a@example.com, to: [b@example.com], ca_file: DIR/mail}}
+`)
+	load := func() map[string]string {
+		c, err := Load("c.yaml", []byte(src), testEnv(nil, map[string]string{"token": token}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		prints := maps.Clone(c.Fingerprints)
+		prints["mail"] = c.Notifiers[0].Fingerprint
+		return prints
+	}
+	before := load()
+	for _, tt := range tests {
+		switch tt.what {
+		case "":
+		case "token":
+			token = "second-token"
+		default:
+			write(tt.what, 2)
+		}
+		after := load()
+		var changed []string
+		for _, name := range slices.Sorted(maps.Keys(after)) {
+			if after[name] != before[name] {
+				changed = append(changed, name)
+			}
+		}
+		if got := strings.Join(changed, " "); got != tt.want {
+			t.Errorf("another %q changes %q, want %q", tt.what, got, tt.want)
+		}
+		before = after
 	}
 }
 
