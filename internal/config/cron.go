@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -50,6 +51,9 @@ func parseCron(text string, zone *time.Location) (sched checks.Schedule, err err
 func location(name string) (*time.Location, error) {
 	if name == "" {
 		return time.UTC, nil
+	}
+	if name == "Local" { // what the schedules do with it is not what it says
+		return nil, errors.New("\"Local\" is another zone on each machine, want a name such as UTC or Europe/Berlin")
 	}
 	loc, err := time.LoadLocation(name)
 	if err != nil {

@@ -19,18 +19,59 @@ type DiskState struct {
 	Used int64 // what the journal's files hold
 }
 
+// leastLog is the least limit of the log.
+const leastLog = 16 << 20
+
+// logLimit returns how much of max a log may keep that has own bytes on a disk with free bytes, of which reserve are for others.
+func logLimit(limit, own, free, reserve int64) int64 {
+	return min(limit, max(own+free-reserve, leastLog))
+}
+
+// fitDisk lowers the limit of the log to what the disk can hold.
+func (j *Journal) fitDisk() error {
+	o := &j.opts
+	if o.Existing {
+		return nil
+	}
+	free, err := freeBytes(o.Dir)
+	if err != nil {
+		return err
+	}
+	streams := filepath.Join(o.Dir, storeName, "jetstream", "$G", "streams")
+	own, err := usedBytes(filepath.Join(streams, streamLog))
+	if err != nil {
+		return err
+	}
+	evidence, err := usedBytes(filepath.Join(streams, streamEvidence))
+	if err != nil {
+		return err
+	}
+	reserve := 2*o.MinFree + max(0, o.EvidenceMaxBytes-evidence)
+	if limit := logLimit(o.MaxBytes, own, free, reserve); limit < o.MaxBytes {
+		o.Log.Warn("the disk cannot hold as many results as configured; the oldest will go sooner",
+			"limit", mebibytes(limit), "configured", mebibytes(o.MaxBytes), "used", mebibytes(own), "free", mebibytes(free), "reserved", mebibytes(reserve))
+		o.MaxBytes = limit
+	}
+	return nil
+}
+
 // Disk reads the state of the disk. It touches every file's metadata: some milliseconds, so not for every request.
 func (j *Journal) Disk() (DiskState, error) {
 	free, err := freeBytes(j.opts.Dir)
 	if err != nil {
 		return DiskState{}, err
 	}
-	d := DiskState{Free: free}
-	err = filepath.WalkDir(j.opts.Dir, func(_ string, e fs.DirEntry, err error) error {
+	used, err := usedBytes(j.opts.Dir)
+	return DiskState{Free: free, Used: used}, err
+}
+
+// usedBytes sums up the files below dir, 0 if it does not exist.
+func usedBytes(dir string) (used int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
 		var info fs.FileInfo
 		if err == nil && e.Type().IsRegular() {
 			if info, err = e.Info(); err == nil {
-				d.Used += info.Size()
+				used += info.Size()
 			}
 		}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -38,7 +79,7 @@ func (j *Journal) Disk() (DiskState, error) {
 		}
 		return err
 	})
-	return d, err
+	return used, err
 }
 
 // room refuses to write when less than want bytes are free. Asking first is better than being refused by the disk: the server

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -98,6 +99,60 @@ func TestDiskReserve(t *testing.T) {
 	}
 	if j.engine != engine {
 		t.Error("the server was restarted without need")
+	}
+}
+
+func TestLogLimit(t *testing.T) {
+	const mib = 1 << 20
+	for _, tt := range []struct{ limit, own, free, reserve, want int64 }{
+		{4096, 0, 100_000, 384, 4096},
+		{4096, 0, 1000, 384, 616},    // a small disk
+		{4096, 600, 400, 384, 616},   // and later
+		{4096, 4000, 10, 384, 3626},  // it was filled by a version that did not look
+		{4096, 0, 300, 384, 16},      // hopeless
+		{8, 0, 300, 384, 8},          // asked for
+		{4096, 4090, 390, 384, 4096}, // just enough
+	} {
+		if got := logLimit(tt.limit*mib, tt.own*mib, tt.free*mib, tt.reserve*mib) / mib; got != tt.want {
+			t.Errorf("limit %d MiB, %d used, %d free, %d reserved: %d, want %d", tt.limit, tt.own, tt.free, tt.reserve, got, tt.want)
+		}
+	}
+}
+
+// A log whose limit is larger than its disk makes room for itself: it never stops.
+func TestLogFitsItsDisk(t *testing.T) {
+	dir := smallDisk(t, "64m")
+	var logged strings.Builder
+	j, err := Open(t.Context(), Options{Dir: dir, MinFree: 8 << 20, EvidenceMaxBytes: 8 << 20, Log: slog.New(slog.NewTextHandler(&logged, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if !strings.Contains(logged.String(), `configured="4096.0 MiB"`) || !strings.Contains(logged.String(), `limit="40.0 MiB"`) {
+		t.Errorf("logged %q, want the limits", logged.String())
+	}
+	l := newLog(t, j, LogOptions[entry]{})
+	background(t, l.Run)
+	random := rand.New(rand.NewPCG(1, 2))
+	for id := range 60 { // 1.2 MiB each before compression, 0.9 after
+		var pad strings.Builder
+		for pad.Len() < 400<<10 {
+			fmt.Fprintf(&pad, "%016x", random.Uint64())
+		}
+		for k := range 3 {
+			l.Append(entry{ID: 3*id + k, Pad: pad.String()[k:]}, true)
+			eventually(t, "the batch is durable", func() bool { h := l.Health(); return h.Pending == 0 || h.Err != nil })
+			if h := l.Health(); h.Err != nil {
+				t.Fatalf("entry %d: %v", 3*id+k, h.Err)
+			}
+		}
+	}
+	if first, err := l.First(t.Context()); err != nil || first < 2 {
+		t.Errorf("the log begins at %d, %v, want it to have lost its beginning", first, err)
 	}
 }
 

@@ -32,6 +32,9 @@ type Journal struct {
 // Open locks the directory, starts the embedded server on it and makes sure of the streams. A directory that another process
 // has open gives a *LockedError at once. The directory of a cluster member is refused: the server would delete what a
 // standalone one stored, and the other way round. ctx bounds the opening only.
+//
+// Of a disk that cannot hold Options.MaxBytes the log gets what leaves twice Options.MinFree and the evidence's share free, at
+// least 16 MiB, which is logged: else it would fill the disk, stop, and never make room for itself.
 func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	o, err = o.withDefaults()
 	if err != nil {
@@ -61,7 +64,10 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	if err := j.probe(); err != nil {
 		return nil, fmt.Errorf("open journal %q: the disk takes no writes: %w", o.Dir, err)
 	}
-	if j.engine, err = startEngine(ctx, o, j.stateChanged); err != nil {
+	if err := j.fitDisk(); err != nil {
+		return nil, fmt.Errorf("open journal %q: %w", o.Dir, err)
+	}
+	if j.engine, err = startEngine(ctx, j.opts, j.stateChanged); err != nil {
 		return nil, fmt.Errorf("open journal %q: %w", o.Dir, err)
 	}
 	return j, nil

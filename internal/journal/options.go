@@ -21,10 +21,12 @@ const (
 
 // Options say where the journal lives and how much it may keep. Zero means the default.
 type Options struct {
-	Dir              string        // the data directory; created with mode 0700 if missing
-	MaxAge           time.Duration // how long entries are kept; default 31 days
-	MaxBytes         int64         // bytes of entries before compression; default 4 GiB; the oldest go first
-	EvidenceMaxBytes int64         // bytes of evidence before compression; default 256 MiB; the oldest goes first
+	Dir    string        // the data directory; created with mode 0700 if missing
+	MaxAge time.Duration // how long entries are kept; default 31 days
+	// MaxBytes is how many bytes of entries are kept, before compression; default 4 GiB; the oldest go first. On a disk that
+	// cannot hold them it is less: see Open.
+	MaxBytes         int64
+	EvidenceMaxBytes int64 // bytes of evidence before compression; default 256 MiB; the oldest goes first
 	// MinFree is the free disk space below which entries wait in memory and evidence is refused, so that the state can still
 	// be written; default 64 MiB.
 	MinFree int64
