@@ -57,6 +57,24 @@ const (
 	longestPause    = 5 * time.Second // that an answer may ask for: people wait for the verdict
 )
 
+// Longest is how long a run takes in which no attempt has an answer, as far as
+// the interval allows it: all attempts and the usual pauses between them.
+func (c Check) Longest() time.Duration {
+	d := c.Timeout
+	for try := 1; try <= c.Confirm; try++ {
+		d += pauseBefore(try) + c.Timeout
+	}
+	return d
+}
+
+// pauseBefore is the pause before a re-probe, counted from 1.
+func pauseBefore(try int) time.Duration {
+	if try == 1 {
+		return firstRetryPause
+	}
+	return retryPause
+}
+
 // Newness tells whether a failure says something new: the first of its class,
 // or one of the first in a row.
 type Newness interface {
@@ -140,11 +158,8 @@ func run(ctx context.Context, c Check, slot time.Time, n Newness) (Result, func(
 func (r *Result) confirm(ctx context.Context, c Check, end time.Time, last probe.Outcome) (evidence func() *probe.Evidence, later []probe.Outcome) {
 	evidence = last.Evidence
 	for try := 1; try <= c.Confirm && r.Status == probe.Down; try++ {
-		pause := retryPause
-		if try == 1 {
-			pause = firstRetryPause
-		}
-		if pause = max(pause, last.RetryAfter); pause > longestPause || time.Until(end) < pause+minAttempt {
+		pause := max(pauseBefore(try), last.RetryAfter)
+		if pause > longestPause || time.Until(end) < pause+minAttempt {
 			break
 		}
 		if !sleep(ctx, pause) { // stopped: an unconfirmed failure is no verdict

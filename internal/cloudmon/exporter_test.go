@@ -138,6 +138,9 @@ func TestOutage(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%+v", f), func(t *testing.T) {
 			r := newRig(t, cloudmontest.Options{})
+			if f.Delay > 0 || f.Drop {
+				r.pace = shortDeadline
+			}
 			base := began(10)
 			batches := traffic(base, 10, 5, 20*time.Second, 2)
 			x, stop := r.run()
@@ -288,6 +291,9 @@ func TestAmbiguous(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%+v", f), func(t *testing.T) {
 			r := newRig(t, cloudmontest.Options{})
+			if f.Delay > 0 || f.Drop {
+				r.pace = shortDeadline
+			}
 			batches := traffic(began(2), 2, 5, 20*time.Second, 6)
 			r.log = newLog(batches...)
 			r.server.Inject(1, f)

@@ -52,7 +52,7 @@ func BenchmarkPlan(b *testing.B) {
 			list := makeChecks(n, time.Minute, nil)
 			p := newPlan(reading{}, time.Time{})
 			for i := range list {
-				p.add([]*item{{check: &list[i]}}, false)
+				p.add(p.now, []*item{{check: &list[i]}}, false)
 			}
 			b.ResetTimer()
 			for range b.N {

@@ -116,20 +116,27 @@ func (p *plan) stepBack(it *item) {
 // schedules. With atStart each also gets a run of its own soon, at a pace of
 // one in startPace or all within one interval, whichever is sooner; that
 // includes those whose regular slot comes as soon anyway. The regular slots
-// keep their phase; the first one after such a run leaves it time to end.
-func (p *plan) add(fresh []*item, atStart bool) {
+// keep their phase; the first one after such a run leaves it time for all its
+// attempts, if an interval has that, or else for the first. now is a reading of
+// this moment: the newest that look was given may be a second old.
+func (p *plan) add(now reading, fresh []*item, atStart bool) {
 	n := time.Duration(len(fresh))
 	for i, it := range fresh {
 		s := it.check.Schedule
-		it.next, it.after, it.given = next(s, p.now.wall), 0, p.now.mono
+		it.next, it.after, it.given = next(s, now.wall), 0, now.mono
 		if it.next == never {
 			continue
 		}
 		if second := next(s, it.next); atStart {
-			window := min(n*startPace, time.Duration(second-it.next))
-			if it.next > p.now.wall+int64(window) {
-				start := wholeMS(p.now.wall + int64(window/n)*int64(i))
-				it.next, it.after = start, next(s, start+int64(it.check.Timeout*10/9))
+			interval := time.Duration(second - it.next)
+			window := min(n*startPace, interval)
+			if it.next > now.wall+int64(window) {
+				start := wholeMS(now.wall + int64(window/n)*int64(i))
+				room := it.check.Longest() * 10 / 9
+				if room > interval {
+					room = it.check.Timeout * 10 / 9
+				}
+				it.next, it.after = start, next(s, start+int64(room))
 			}
 		}
 		heap.Push(&p.queue, it)

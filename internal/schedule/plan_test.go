@@ -241,7 +241,7 @@ func TestPlan(t *testing.T) {
 				newest = at(c.wall).Add(tt.newest)
 			}
 			p := newPlan(c.reading, newest)
-			p.add([]*item{testItem("a", tt.schedule)}, false)
+			p.add(p.now, []*item{testItem("a", tt.schedule)}, false)
 			var got []string
 			tt.do(&p, c, &got)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
@@ -263,7 +263,7 @@ func TestPlanAtStart(t *testing.T) {
 	c := &clocks{wallAt(t, "2026-06-01T12:00:00Z")}
 	p := newPlan(c.reading, time.Time{})
 	phase := func(d time.Duration) checks.Schedule { return every{int64(time.Minute), int64(d)} }
-	p.add([]*item{
+	p.add(p.now, []*item{
 		testItem("soon anyway", phase(50*time.Millisecond)),
 		testItem("just after its start run", phase(5*time.Second)),
 		testItem("later", phase(30*time.Second)),
@@ -351,7 +351,7 @@ func newModel(c *clocks, items []*item) *model {
 	for _, it := range items {
 		m.quiet[it.check.Name] = &quiet{}
 	}
-	m.p.add(items, false)
+	m.p.add(m.p.now, items, false)
 	return m
 }
 

@@ -181,8 +181,8 @@ func (r *Runner) begin(a alarm) outbox {
 	now := r.read()
 	r.alarm = a
 	r.plan = newPlan(now, r.o.Newest)
-	r.plan.add(r.order, r.o.RunAtStart)
-	r.plan.add([]*item{r.tick}, false)
+	r.plan.add(now, r.order, r.o.RunAtStart)
+	r.plan.add(now, []*item{r.tick}, false)
 	var out outbox
 	if away := time.Duration(now.wall - r.o.Newest.UnixNano()); !r.o.Newest.IsZero() && away > 0 {
 		var missed gapList
@@ -303,8 +303,9 @@ func (r *Runner) Replace(list []checks.Check, fingerprints map[string]string) {
 	}
 	if r.alarm != nil {
 		r.plan.reset(append(kept, r.tick))
-		r.plan.add(fresh, r.o.RunAtStart)
-		r.plan.add(busy, false)
+		now := r.read()
+		r.plan.add(now, fresh, r.o.RunAtStart)
+		r.plan.add(now, busy, false)
 		r.alarm.set(1)
 	}
 	r.mu.Unlock()
