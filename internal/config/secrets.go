@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tripline/tripline/checks/probe"
@@ -29,8 +30,8 @@ func (v *vault) add(value string) {
 	}
 }
 
-// shownOfSecret is how many bytes of the beginning of a secret a message may
-// hold: a message that cut a value may not hold more.
+// shownOfSecret is how many bytes of the beginning of a secret, of a URL after
+// its scheme, a message may hold: a message that cut a value may not hold more.
 const shownOfSecret = 8
 
 // clean removes the secrets from text, and the beginnings of secrets that
@@ -38,16 +39,20 @@ const shownOfSecret = 8
 func (v *vault) clean(text string) string {
 	text = v.redact.String(text)
 	for secret := range v.seen {
-		if len(secret) < shownOfSecret {
+		least := shownOfSecret
+		if scheme, _, ok := strings.Cut(secret, "://"); ok && slices.Contains([]string{"http", "https", "ws", "wss"}, scheme) {
+			least += len(scheme) + len("://") // it is no secret, and begins other URLs too
+		}
+		if len(secret) < least {
 			continue
 		}
 		for from := 0; ; {
-			i := strings.Index(text[from:], secret[:shownOfSecret])
+			i := strings.Index(text[from:], secret[:least])
 			if i < 0 {
 				break
 			}
 			i += from
-			n := shownOfSecret
+			n := least
 			for n < len(secret) && i+n < len(text) && secret[n] == text[i+n] {
 				n++
 			}
