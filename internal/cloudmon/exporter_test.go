@@ -404,7 +404,7 @@ func TestSaidAgain(t *testing.T) {
 		x := New(Config{Project: "test"}, Options{Log: newLog(), Logger: slog.New(slog.NewTextHandler(&logged, nil))})
 		for range 3 * 60 {
 			x.problem("write to Cloud Monitoring", errors.New("no answer"))
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 		}
 		if n := strings.Count(logged.String(), "no answer"); n != 3 {
 			t.Errorf("logged %d times in 3 hours, want 3:\n%s", n, logged.String())

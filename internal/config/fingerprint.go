@@ -35,7 +35,8 @@ func (l *loader) fingerprints() {
 			Files    []string
 		}{
 			&l.file.Checks[i], common, l.file.Canaries, auth,
-			[]int64{int64(c.Timeout), int64(c.Confirm), int64(l.seen[i].Interval)}, files.of(&l.file.Checks[i], auth),
+			[]int64{int64(c.Timeout), int64(c.Confirm), int64(l.seen[i].Interval)},
+			files.of(&l.file.Checks[i], auth),
 		})
 	}
 	for i := range l.cfg.Notifiers {
