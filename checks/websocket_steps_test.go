@@ -27,19 +27,20 @@ func agentServer(t *testing.T) *url.URL {
 	t.Helper()
 	var mu sync.Mutex
 	var last any
-	var open, mixed atomic.Int32
+	var full, mixed atomic.Int32
 	ctx, cancel := context.WithCancel(context.Background())
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/mixed" && mixed.Add(1)%2 == 0 {
 			http.NotFound(w, r)
 			return
 		}
-		if n := open.Add(1); r.URL.Path == "/full" && n > 2 {
-			open.Add(-1)
-			http.Error(w, "full", http.StatusServiceUnavailable)
-			return
+		if r.URL.Path == "/full" {
+			defer full.Add(-1)
+			if full.Add(1) > 2 {
+				http.Error(w, "full", http.StatusServiceUnavailable)
+				return
+			}
 		}
-		defer open.Add(-1)
 		c, err := websocket.Accept(w, r, nil)
 		if err != nil {
 			return
@@ -157,7 +158,7 @@ func TestWebSocketSteps(t *testing.T) {
 
 func TestWebSocketSessions(t *testing.T) {
 	base := agentServer(t)
-	const talk = `, sessions: 5, steps: [{send: '{"user":"{{session}}","data":"{{nonce}}"}'}, {expect: {jq: .type == "reply", within: 2s}}]}`
+	const talk = `, sessions: 5, steps: [{send: '{"user":"{{session}}","data":"{{nonce}}"}'}, {expect: {jq: .type == "reply", within: 10s}}]}`
 	for _, c := range []struct {
 		name, yaml string
 		want       probe.Class
