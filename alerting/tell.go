@@ -185,7 +185,7 @@ func (e *Engine) event(t *touch, was string) (event Event, tells bool) {
 	if t.acked {
 		event, tells, words = Acknowledged, true, append(words, "acknowledged by "+i.Acknowledged.By)
 	}
-	if t.reminded && event == "" {
+	if t.reminded && event == "" && i.Quiet == "" { // else a window has just begun
 		event, tells = Reminded, true
 		i.Reminders = e.reminders(i)
 		words = append(words, "still open after "+span(at(e.clock).Sub(i.ToldAt).Truncate(time.Second)))
