@@ -164,12 +164,16 @@ func (e *Engine) Open() []Incident {
 	return list
 }
 
-// length says how long the outage was.
+// length says how long the outage was, from ten seconds on without fractions.
 func (i Incident) length() string {
-	if i.Outage() == 0 {
+	d := i.Outage()
+	switch {
+	case d == 0:
 		return "one bad slot"
+	case d >= 10*time.Second:
+		d = d.Round(time.Second)
 	}
-	return span(i.Outage())
+	return span(d)
 }
 
 // span formats d without zero parts: 4m, 1h30m, 2d.

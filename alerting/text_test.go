@@ -204,3 +204,13 @@ func TestText(t *testing.T) {
 		})
 	}
 }
+
+func TestLength(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "one bad slot", 1250 * time.Millisecond: "1.25s", 13_633 * time.Millisecond: "14s", 59_700 * time.Millisecond: "1m", 90 * time.Minute: "1h30m",
+	} {
+		if got := (Incident{Since: base(), LastBad: base().Add(d)}).length(); got != want {
+			t.Errorf("%s: %q, want %q", d, got, want)
+		}
+	}
+}
