@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	manyRuns = flag.Int("series", 60, "how many random runs TestDeskModel makes")
+	manyRuns = flag.Int("series", 60, "how many random runs TestDeskModel makes; TestPathModel makes a tenth")
 	firstRun = flag.Uint64("series-from", 0, "the seed of the first of them")
 )
 
