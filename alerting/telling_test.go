@@ -479,7 +479,7 @@ func (v *witness) acknowledged(c *checks.Command, before []Incident, changes []C
 	was := before[k]
 	n := slices.IndexFunc(changes, func(ch Change) bool { return ch.Incident.ID == was.ID })
 	switch {
-	case was.Acknowledged != nil && n >= 0 && changes[n].Event == Acknowledged:
+	case was.Acknowledged != nil && was.Quiet == "" && n >= 0 && changes[n].Event == Acknowledged: // else it is what the silence hid
 		v.fail("%s was acknowledged twice", was.ID)
 	case was.Acknowledged != nil:
 	case n < 0 || changes[n].Incident.Acknowledged == nil:
