@@ -166,10 +166,11 @@ func (p *pathRun) minute(mood map[string]string) {
 		if m := mood[s.Name]; m != "" {
 			sign = string(m[p.rnd.IntN(len(m))])
 		}
+		at := time.Now().Truncate(time.Millisecond) // as slots are
 		if sign == "-" {
-			p.down[s.Name] = append(p.down[s.Name], time.Now())
+			p.down[s.Name] = append(p.down[s.Name], at)
 		}
-		p.log.append(entries(time.Now(), s.Name+sign)...)
+		p.log.append(entries(at, s.Name+sign)...)
 	}
 	sleep(p.Context(), time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)))
 	p.log.append(tick(time.Now())...)
