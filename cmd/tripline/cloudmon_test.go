@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -159,8 +160,9 @@ func TestCloudMonitoring(t *testing.T) {
 		inLog(t, dirs[i], logged)
 	}
 	wantBeginning(t, readLog(t, dirs[1]), shown)
-	if *cloudTime >= 10*time.Minute {
-		for _, fault := range soakJudge(samples, make([]lateness, 1)) {
+	if *cloudTime >= 10*time.Minute { // caches and windows fill for some minutes, whatever is exported
+		half := slices.IndexFunc(samples, func(s soakSample) bool { return s.at > *cloudTime/2 })
+		for _, fault := range soakJudge(samples[half:], make([]lateness, 1)) {
 			t.Error(fault)
 		}
 	}
