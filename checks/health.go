@@ -105,7 +105,7 @@ func (h *Health) Validate(env probe.Env) []probe.Problem {
 	if h.http != nil && h.version != nil {
 		h.http.keepBody = true
 		q := h.http.request
-		h.source = wsprobe.VersionSource{Addr: q.Target.Addr, Host: q.Value("Host"), Path: q.Target.URL.Path, Expr: h.version.text}
+		h.source = wsprobe.VersionSource{Addr: q.Target.Addr, Host: probe.FieldValue(q.Fields, "Host"), Path: q.Target.URL.Path, Expr: h.version.text}
 	}
 	return problems
 }

@@ -31,8 +31,9 @@ func AppendHead(b []byte, method string, u *url.URL, fields []Field) []byte {
 
 // Fields returns the header fields for a request to t in the order they are
 // sent: Host, User-Agent, basic authentication, the defaults and own (by name; own
-// win, basic authentication too; an empty value leaves a field out). The values of sensitive fields become
-// known to the redactor. Problems have paths such as "headers.X-Id".
+// win, basic authentication too; an empty value leaves a field out). The values of
+// sensitive fields become known to the redactor. Problems have paths such as
+// "headers.X-Id".
 func (n *Network) Fields(t *Target, defaults, own map[string]string) ([]Field, []Problem) {
 	var problems []Problem
 	fields := []Field{{"Host", t.Host}, {"User-Agent", n.agent}}
@@ -117,13 +118,13 @@ func NewRequest(t *Target, method string, fields []Field, body []byte) *Request 
 // Head returns the request head as it is sent; it may hold secrets.
 func (q *Request) Head() []byte { return q.wire[:q.head] }
 
-// Value returns the value of a header field that is sent; "" if there is none.
-func (q *Request) Value(name string) string {
-	i := slices.IndexFunc(q.Fields, func(f Field) bool { return strings.EqualFold(f.Name, name) })
+// FieldValue returns the value of the first field of a name; "" if there is none.
+func FieldValue(fields []Field, name string) string {
+	i := slices.IndexFunc(fields, func(f Field) bool { return strings.EqualFold(f.Name, name) })
 	if i < 0 {
 		return ""
 	}
-	return q.Fields[i].Value
+	return fields[i].Value
 }
 
 // Redirect returns the request that follows a redirect from q to u with the

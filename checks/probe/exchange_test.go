@@ -178,7 +178,7 @@ func TestOwnCredentialsWin(t *testing.T) {
 		n := testNetwork()
 		tg := target(t, n, "http://"+tt.userinfo+"x.test/", tt.conn)
 		fields, problems := n.Fields(tg, defaults, tt.own)
-		if got := NewRequest(tg, "GET", fields, nil).Value("Authorization"); got != tt.want || len(problems) > 0 {
+		if got := FieldValue(fields, "Authorization"); got != tt.want || len(problems) > 0 {
 			t.Errorf("%s: Authorization %q, problems %v; want %q", tt.name, got, problems, tt.want)
 		}
 		if shown := n.Redactor().String("it sent of-all-checks"); shown != "it sent ***" {
@@ -201,7 +201,7 @@ func TestRedirectKeepsTheHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := q.Value("Host"); got != want {
+		if got := FieldValue(q.Fields, "Host"); got != want {
 			t.Errorf("redirected to %s: Host %s, want %s", to, got, want)
 		}
 	}

@@ -75,14 +75,7 @@ func cutter(t *testing.T, d time.Duration) (wsURL string) {
 				end = time.Now().Add(d)
 			}
 			_ = conn.SetReadDeadline(end)
-			op, payload, err := readClientFrame(br)
-			if err != nil {
-				return
-			}
-			if op == opPing {
-				op = opPong
-			}
-			if _, err := io.WriteString(conn, serverFrame(0x80|op, string(payload))); err != nil || op == opClose {
+			if !answerFrame(conn, br) {
 				return
 			}
 		}
@@ -232,19 +225,22 @@ func TestHoldEndings(t *testing.T) {
 	}
 }
 
-// answerFrames answers pings and closes, and echoes the rest.
+// answerFrame answers a ping or a close, or echoes a message; false ends it.
+func answerFrame(conn io.Writer, br *bufio.Reader) bool {
+	op, payload, err := readClientFrame(br)
+	if err != nil {
+		return false
+	}
+	if op == opPing {
+		op = opPong
+	}
+	_, err = io.WriteString(conn, serverFrame(0x80|op, string(payload)))
+	return err == nil && op != opClose
+}
+
+// answerFrames does so until the end.
 func answerFrames(conn io.Writer, br *bufio.Reader) {
-	for {
-		op, payload, err := readClientFrame(br)
-		if err != nil {
-			return
-		}
-		if op == opPing {
-			op = opPong
-		}
-		if _, err := io.WriteString(conn, serverFrame(0x80|op, string(payload))); err != nil || op == opClose {
-			return
-		}
+	for answerFrame(conn, br) {
 	}
 }
 

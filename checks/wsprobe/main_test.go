@@ -51,16 +51,5 @@ func serveTarget(conn net.Conn) {
 	}
 	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
 		acceptKey(req.Header.Get("Sec-WebSocket-Key")))
-	for {
-		op, payload, err := readClientFrame(br)
-		if err != nil {
-			return
-		}
-		if op == opPing {
-			op = opPong
-		}
-		if _, err := io.WriteString(conn, serverFrame(0x80|op, string(payload))); err != nil || op == opClose {
-			return
-		}
-	}
+	answerFrames(conn, br)
 }

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tripline/tripline/checks/probe"
@@ -53,7 +52,7 @@ func (p *Prober) learn(ctx context.Context, first Seen, found []netip.Addr) (sib
 		return sib, ""
 	}
 	defer h.release()
-	now, name := time.Now(), p.req.value("Host")
+	now, name := time.Now(), probe.FieldValue(p.req.own, "Host")
 	if k := h.find(first, name, now); k != nil {
 		sib = k.sibFor(first)
 		sib.Age = now.Sub(k.at)
@@ -206,14 +205,4 @@ func (k *known) note(first Seen, now time.Time) string {
 		return fmt.Sprintf("(asked %s ago for %s, which fails alike)", ago, clip(k.first.Path, 100))
 	}
 	return fmt.Sprintf("(asked %s ago)", ago)
-}
-
-// value returns the value of a header field of the request.
-func (q *Request) value(name string) string {
-	for _, f := range q.own {
-		if strings.EqualFold(f.Name, name) {
-			return f.Value
-		}
-	}
-	return ""
 }

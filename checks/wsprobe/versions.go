@@ -145,7 +145,7 @@ func NoteVersion(net *probe.Network, from VersionSource, version string, at time
 
 // versionSource is what siblings ask.
 func (p *Prober) versionSource() VersionSource {
-	return VersionSource{Addr: p.req.target.Addr, Host: p.req.value("Host"), Path: healthPath, Expr: DefaultVersion}
+	return VersionSource{Addr: p.req.target.Addr, Host: probe.FieldValue(p.req.own, "Host"), Path: healthPath, Expr: DefaultVersion}
 }
 
 // reported is what is known of the versions of p's host.
