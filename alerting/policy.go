@@ -22,7 +22,7 @@ type Incidents struct {
 
 // StormPolicy gathers incidents that open at once: when people were told of so
 // many within a while, the further ones become part of one incident, "storm".
-// Its message, which comes some seconds later, lists them; it is told again as they get
+// Its message, which comes within 3 s, lists them; it is told again as they get
 // more, at most once in the time of within, and resolves when all of them have.
 type StormPolicy struct {
 	// Groups is how many incidents are told one by one. Default 10, 0 for any number.

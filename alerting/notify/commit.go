@@ -24,15 +24,23 @@ type position struct {
 
 const positionVersion = 1
 
-// commit stores changes in pieces that fit one commit each. at gives the
-// position after the first n of them, end is the batch after the last.
-func (e *Evaluator) commit(ctx context.Context, changes []alerting.Change, at func(n int) (uint64, int), end uint64) error {
+// stepped is a change with the position after it: that of the first n changes
+// of batch seq.
+type stepped struct {
+	alerting.Change
+	seq uint64
+	n   int
+}
+
+// commit stores changes in pieces that fit one commit each; with the last of
+// them all that was stepped is committed.
+func (e *Evaluator) commit(ctx context.Context, changes []stepped) error {
 	for n := 0; n < len(changes); {
 		parts, took := e.piece(changes[n:])
 		n += took
-		seq, before := end, 0
+		seq, before := e.next, 0
 		if n < len(changes) {
-			seq, before = at(n)
+			seq, before = changes[n-1].seq, changes[n-1].n
 		}
 		var writes []Write
 		for _, p := range parts {
@@ -64,7 +72,7 @@ type part struct {
 // piece makes the writes of as many changes as fit one commit, and returns how
 // many these are. Of several changes of one incident only the last is written,
 // and the last one that people are to be told of, to all who are to tell one.
-func (e *Evaluator) piece(changes []alerting.Change) (parts []part, took int) {
+func (e *Evaluator) piece(changes []stepped) (parts []part, took int) {
 	index := map[string]int{}
 	count, bytes := 1, 0 // the position
 	for _, c := range changes {

@@ -3,9 +3,9 @@ package notify
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -74,7 +74,9 @@ type Evaluator struct {
 	routes       map[string][]string          // by incident: who has an outbox entry, sorted
 	because      map[string]map[string]string // by incident and notifier: why, where that is not by its route
 	done         position                     // as committed
-	next         uint64                       // sequence number of the next batch
+	waiting      []stepped                    // changes not yet committed
+	stepped      int                          // entries stepped since the first of them
+	next         uint64                       // sequence number of the next batch to step
 	at           time.Time                    // of the newest entry
 	generation   string                       // of the newest checkpoint
 	checkpointed time.Time                    // entry time of the newest checkpoint
@@ -126,6 +128,9 @@ func (e *Evaluator) Run(ctx context.Context) error {
 	if e.isReady() && !e.broken {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 		defer cancel()
+		if ferr := e.flush(last); ferr != nil {
+			return errors.Join(unlessStopped(ctx, err), ferr)
+		}
 		e.checkpoint(last)
 	}
 	return unlessStopped(ctx, err)
@@ -207,7 +212,13 @@ func (e *Evaluator) isReady() bool {
 	}
 }
 
+// mostBehind is how many entries may be stepped, while more are in the log,
+// before what changed is committed: a few milliseconds' worth.
+const mostBehind = 1000
+
 // batch steps the engine over one batch of the log and commits what changed.
+// While more batches are in the log it waits for their changes, too: when many
+// checks fail at once, a commit for each would take seconds.
 func (e *Evaluator) batch(ctx context.Context, seq uint64, entries []checks.Entry) error {
 	if err := e.lock(ctx); err != nil {
 		return err
@@ -219,24 +230,14 @@ func (e *Evaluator) batch(ctx context.Context, seq uint64, entries []checks.Entr
 			return err
 		}
 	}
-	var changes []alerting.Change
-	for _, entry := range entries {
-		changes = append(changes, e.engine.Step(seq, entry)...)
-		if at := entry.Time(); !at.IsZero() {
-			e.at = at
-		}
+	tick := e.step(seq, entries)
+	stores := e.at.Sub(e.checkpointed).Abs() >= time.Minute
+	if e.isReady() && !tick && !stores && len(e.waiting) > 0 && e.stepped < mostBehind && seq < e.log.Last() {
+		return nil
 	}
-	skip := 0
-	switch {
-	case seq < e.done.Seq:
-		skip = len(changes)
-	case seq == e.done.Seq:
-		skip = min(e.done.N, len(changes))
-	}
-	if err := e.commit(ctx, changes[skip:], func(n int) (uint64, int) { return seq, skip + n }, seq+1); err != nil {
+	if err := e.flush(ctx); err != nil {
 		return err
 	}
-	e.next = seq + 1
 	e.mu.Lock()
 	e.position = Position{Seq: seq, At: e.at}
 	e.mu.Unlock()
@@ -248,18 +249,47 @@ func (e *Evaluator) batch(ctx context.Context, seq uint64, entries []checks.Entr
 	}
 	e.lookAtBudgets()
 	e.setBegun()
-	if slices.ContainsFunc(entries, func(e checks.Entry) bool { return e.Tick != nil }) {
+	if tick {
 		if err := e.commitHere(ctx, e.grown()); err != nil {
 			return err
 		}
 	}
-	if e.at.Sub(e.checkpointed).Abs() >= time.Minute {
+	if stores {
 		e.checkpoint(ctx)
 	}
 	if e.at.Sub(e.tidied).Abs() >= time.Hour {
 		e.tidy(ctx)
 	}
 	return nil
+}
+
+// step steps the engine over one batch and adds the changes that are not yet
+// committed to the waiting ones. It tells whether a tick is in the batch.
+func (e *Evaluator) step(seq uint64, entries []checks.Entry) (tick bool) {
+	n := 0 // changes of this batch
+	for _, entry := range entries {
+		for _, c := range e.engine.Step(seq, entry) {
+			if n++; seq > e.done.Seq || seq == e.done.Seq && n > e.done.N {
+				e.waiting = append(e.waiting, stepped{c, seq, n})
+			}
+		}
+		if at := entry.Time(); !at.IsZero() {
+			e.at = at
+		}
+		tick = tick || entry.Tick != nil
+	}
+	if len(e.waiting) > 0 {
+		e.stepped += len(entries)
+	}
+	e.next = seq + 1
+	return tick
+}
+
+// flush commits the waiting changes.
+func (e *Evaluator) flush(ctx context.Context) error {
+	waiting := e.waiting
+	e.waiting, e.stepped = nil, 0
+	return e.commit(ctx, waiting)
 }
 
 // agree makes the engine and the stored incidents agree, once all that was
@@ -287,7 +317,11 @@ func (e *Evaluator) apply(ctx context.Context, changes []alerting.Change) error 
 
 // commitHere commits changes that come of no entry: the position stays.
 func (e *Evaluator) commitHere(ctx context.Context, changes []alerting.Change) error {
-	return e.commit(ctx, changes, func(int) (uint64, int) { return e.next, 0 }, e.next)
+	all := make([]stepped, len(changes))
+	for k, c := range changes {
+		all[k] = stepped{c, e.next, 0}
+	}
+	return e.commit(ctx, all)
 }
 
 // grown returns the open incidents that more notifiers are to tell than do:
@@ -323,7 +357,9 @@ func (e *Evaluator) between(ctx context.Context, f func(context.Context) error) 
 	request := func(ctx context.Context) error {
 		err := e.lock(ctx)
 		if err == nil {
-			err = f(ctx)
+			if err = e.flush(ctx); err == nil {
+				err = f(ctx)
+			}
 			<-e.turn
 		}
 		done <- err

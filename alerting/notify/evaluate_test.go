@@ -8,8 +8,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,6 +93,8 @@ type memLog struct {
 	first   uint64 // sequence number of the first batch that is still there
 	batches [][]checks.Entry
 	changed chan struct{}
+	given   uint64 // what Follow has given out
+	slow    bool   // Last is that: whoever follows is never behind
 }
 
 func newMemLog(batches ...[]checks.Entry) *memLog {
@@ -108,6 +112,9 @@ func (l *memLog) append(batch ...checks.Entry) {
 func (l *memLog) Last() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.slow && l.given > 0 {
+		return l.given
+	}
 	return l.first + uint64(len(l.batches)) - 1
 }
 
@@ -116,7 +123,7 @@ func (l *memLog) Follow(ctx context.Context, from uint64, f func(context.Context
 		l.mu.Lock()
 		var batch []checks.Entry
 		if n := seq - l.first; n < uint64(len(l.batches)) {
-			batch = l.batches[n]
+			batch, l.given = l.batches[n], seq
 		}
 		changed := l.changed
 		l.mu.Unlock()
@@ -222,10 +229,10 @@ func TestEvaluatorCommits(t *testing.T) {
 		log, store := newMemLog(), newMemStore()
 		e := evaluate(t, log, store)
 		feed, end := e.Subscribe()
-		log.append(entries(t0, "a- b+")...)
-		log.append(entries(t0.Add(time.Minute), "a- b+")...)
-		log.append(entries(t0.Add(2*time.Minute), "a- b-")...)
-		synctest.Wait()
+		for k, results := range []string{"a- b+", "a- b+", "a- b-"} {
+			log.append(entries(t0.Add(time.Duration(k)*time.Minute), results)...)
+			synctest.Wait()
+		}
 		if got := e.Open(); len(got) != 2 || got[0].ID != "a@6000" || got[0].Version != 2 || got[1].ID != "b@6120" {
 			t.Errorf("open %+v", got)
 		}
@@ -341,7 +348,9 @@ func realRules() Engine {
 }
 
 // However the program ends at whichever commit, the next run goes on as if
-// nothing had happened: the same versions get into the outbox, each once.
+// nothing had happened: the same versions get into the outbox, each once. One
+// that was behind gets as far, and no version twice; how many of them it passes
+// over depends on where it began.
 func TestEvaluatorCrashes(t *testing.T) {
 	var many []string
 	for k := range 30 {
@@ -351,28 +360,36 @@ func TestEvaluatorCrashes(t *testing.T) {
 		name     string
 		rules    func() Engine
 		script   func() [][]checks.Entry
+		behind   bool
 		route    []string
 		versions int // at least
 		commits  int // at least
 	}{
-		{"many changes", func() Engine { return newRules() }, script, many, 1200, 15},
-		{"real rules", realRules, weather, []string{"slack"}, 20, 25},
+		{"many changes", func() Engine { return newRules() }, script, false, many, 1200, 15},
+		{"many changes, behind", func() Engine { return newRules() }, script, true, many, 1000, 8},
+		{"real rules", realRules, weather, false, []string{"slack"}, 20, 25},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			run := func(t *testing.T, store *memStore) *evaluation {
-				return evaluateWith(t, c.rules(), newMemLog(c.script()...), store, c.route...)
+				log := newMemLog(c.script()...)
+				log.slow = !c.behind
+				return evaluateWith(t, c.rules(), log, store, c.route...)
+			}
+			got := (*memStore).told
+			if c.behind {
+				got = func(s *memStore) []string { return newestTold(t, s.told()) }
 			}
 			var want []string
 			commits := 0
 			synctest.Test(t, func(t *testing.T) {
 				store := newMemStore()
 				e := run(t, store)
-				want, commits = store.told(), store.commits
+				want, commits = got(store), store.commits
+				if told := store.told(); len(told) < c.versions || commits < c.commits {
+					t.Fatalf("%d versions in %d commits: the script is too small", len(told), commits)
+				}
 				e.stop(t)
 			})
-			if len(want) < c.versions || commits < c.commits {
-				t.Fatalf("%d versions in %d commits: the script is too small", len(want), commits)
-			}
 			for _, f := range []struct {
 				name          string
 				stored, crash bool
@@ -385,7 +402,13 @@ func TestEvaluatorCrashes(t *testing.T) {
 				t.Run(f.name, func(t *testing.T) {
 					t.Parallel()
 					for at := 1; at <= commits; at++ {
-						synctest.Test(t, func(t *testing.T) { faultAt(t, run, at, f.stored, f.crash, want) })
+						synctest.Test(t, func(t *testing.T) {
+							store := newMemStore()
+							faultAt(t, run, store, at, f.stored, f.crash)
+							if diff := cmp.Diff(want, got(store)); diff != "" {
+								t.Errorf("fault at commit %d: outbox (-want +got):\n%.2000s", at, diff)
+							}
+						})
 					}
 				})
 			}
@@ -393,11 +416,29 @@ func TestEvaluatorCrashes(t *testing.T) {
 	}
 }
 
+// newestTold returns of what was told in order the newest version of each incident
+// to each notifier, sorted; each must be newer than the ones before.
+func newestTold(t *testing.T, told []string) []string {
+	versions := map[string]int{}
+	for _, one := range told {
+		what, v, _ := strings.Cut(one, " v")
+		version, err := strconv.Atoi(v)
+		if err != nil || version <= versions[what] {
+			t.Errorf("%s after version %d: %v", one, versions[what], err)
+		}
+		versions[what] = version
+	}
+	var list []string
+	for what, version := range versions {
+		list = append(list, fmt.Sprint(what, " v", version))
+	}
+	slices.Sort(list)
+	return list
+}
+
 // faultAt runs an Evaluator whose commit number at fails, although it was
-// stored or not, and with crash set ends it there and runs another one. In
-// the end the outbox must have got what is wanted.
-func faultAt(t *testing.T, run func(*testing.T, *memStore) *evaluation, at int, stored, crash bool, want []string) {
-	store := newMemStore()
+// stored or not, and with crash set ends it there and runs another one.
+func faultAt(t *testing.T, run func(*testing.T, *memStore) *evaluation, store *memStore, at int, stored, crash bool) {
 	count, failed := 0, false
 	fail := func(after bool) func([]Write) error {
 		return func([]Write) error {
@@ -427,11 +468,41 @@ func faultAt(t *testing.T, run func(*testing.T, *memStore) *evaluation, at int, 
 	if !failed {
 		t.Errorf("there was no commit %d", at)
 	}
-	if got := store.told(); !slices.Equal(want, got) {
-		diff := cmp.Diff(want, got)
-		t.Errorf("fault at commit %d: outbox (-want +got):\n%.2000s", at, diff)
-	}
 	e.stop(t)
+}
+
+// slowStore takes 10 ms for each commit, as a disk does.
+type slowStore struct {
+	*memStore
+	commits atomic.Int64
+}
+
+func (s *slowStore) Commit(ctx context.Context, writes ...Write) error {
+	sleep(ctx, 10*time.Millisecond)
+	s.commits.Add(1)
+	return s.memStore.Commit(ctx, writes...)
+}
+
+// When many checks fail at once, whoever is behind commits what has happened
+// meanwhile in one piece; a change that nothing follows does not wait.
+func TestEvaluatorBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 500
+		log, store := newMemLog(), &slowStore{memStore: newMemStore()}
+		e := evaluate(t, log, store)
+		begun, before := time.Now(), store.commits.Load()
+		for k := range n { // one every 2 ms
+			log.append(entries(begun.Add(time.Duration(k)*2*time.Millisecond), fmt.Sprintf("c%d-", k))...)
+			sleep(t.Context(), 2*time.Millisecond)
+		}
+		for len(e.Open()) < n {
+			sleep(t.Context(), time.Millisecond)
+		}
+		if took, commits := time.Since(begun), store.commits.Load()-before; took > 2*n*time.Millisecond+50*time.Millisecond || commits > n/4 {
+			t.Errorf("%d incidents were stored after %s, in %d commits", n, took, commits)
+		}
+		e.stop(t)
+	})
 }
 
 // Incidents too large to be stored lose names, not their news.
@@ -455,8 +526,12 @@ func TestEvaluatorLarge(t *testing.T) {
 				}
 				return names
 			}})
-			changes := []alerting.Change{{Incident: i}, {Incident: then(i, "also", i.Since)}, {Incident: opened("other", i.Since)}}
-			if err := e.commit(t.Context(), changes, func(n int) (uint64, int) { return 1, n }, 2); err != nil {
+			e.next = 2
+			var changes []stepped
+			for n, i := range []alerting.Incident{i, then(i, "also", i.Since), opened("other", i.Since)} {
+				changes = append(changes, stepped{alerting.Change{Incident: i}, 1, n + 1})
+			}
+			if err := e.commit(t.Context(), changes); err != nil {
 				t.Fatal(err)
 			}
 			for _, key := range [][]string{{keyIncident, "ws"}, {keyOutbox, "notifier1", "ws"}} {

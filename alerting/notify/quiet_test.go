@@ -27,7 +27,9 @@ func TestEvaluatorQuiet(t *testing.T) {
 		log, store := newMemLog(), newMemStore()
 		e := evaluateWith(t, rules(), log, store, "slack")
 		log.append(append(entries(t0, "a-"), silence)...)
+		synctest.Wait()
 		log.append(entries(t0.Add(time.Minute), "a- b- c-")...)
+		synctest.Wait()
 		log.append(entries(t0.Add(2*time.Minute), "a+ b+ c-")...)
 		synctest.Wait()
 		id := map[string]string{}
