@@ -99,6 +99,7 @@ func (d *faultyDisk) be(state string) {
 // TestAdversityFailingDisk has the disk refuse all writes until people are
 // told, and take them again. Every run is in the log, nobody restarts anything.
 func TestAdversityFailingDisk(t *testing.T) {
+	t.Parallel()
 	for fault, text := range map[string]string{"EIO": "input/output error", "EROFS": "read-only file system"} {
 		t.Run(fault, func(t *testing.T) {
 			if fault != "EIO" && *adversityTime <= shortAdversity {

@@ -303,6 +303,7 @@ func TestAdversitySuspend(t *testing.T) {
 // TestAdversityHanging lets some of the checks hang: the others must not
 // notice.
 func TestAdversityHanging(t *testing.T) {
+	t.Parallel()
 	for _, percent := range []int{2, 20} {
 		t.Run(fmt.Sprint(percent), func(t *testing.T) {
 			t.Parallel()
@@ -334,6 +335,7 @@ func TestAdversityHanging(t *testing.T) {
 // there the last group is told as many seconds later as there are others.
 // It is not parallel, since that is a matter of the time that the machine has.
 func TestAdversitySlowSlack(t *testing.T) {
+	t.Parallel()
 	const n, hosts = 80, 8 // as many as a Desk has workers
 	slow, quick := slacktest.New(), slacktest.New()
 	defer slow.Close()

@@ -29,6 +29,7 @@ import (
 // The monitor is in a network namespace of its own, the targets and the canary
 // are in another one, at the other end of a cable.
 func TestOwnNetwork(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED: network namespaces need root; .ci/run makes them")
 	}

@@ -27,6 +27,7 @@ var crashRounds = flag.Int("crash-rounds", 4, "rounds of TestCrash")
 // the change of one. Whatever happens there is one message, and one resolve in
 // its thread, and no attempt that was made is missing in what they count.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	for round := range *crashRounds {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			t.Parallel()

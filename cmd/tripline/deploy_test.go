@@ -55,6 +55,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // names the versions, mixed revisions are told from a bad one, and a cold start
 // is 502 and then good.
 func TestDeployments(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, before, then string
 		want               []string // in the message

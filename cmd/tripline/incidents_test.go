@@ -12,6 +12,7 @@ import (
 // TestPeopleSay acknowledges, silences and maintains on a running monitor, over
 // a kill as well, and counts what Slack is told.
 func TestPeopleSay(t *testing.T) {
+	t.Parallel()
 	slack := slacktest.New()
 	defer slack.Close()
 	tg := newTarget(t)

@@ -31,7 +31,7 @@ const beTripline = "TRIPLINE_TEST_MAIN"
 const limitFiles = "TRIPLINE_TEST_NOFILE"
 
 // parallelTests is how many tests run at one time: they wait for most of theirs.
-const parallelTests = 6
+const parallelTests = 8
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beTripline) != "" {

@@ -14,6 +14,7 @@ import (
 // TestReload changes the config of a running monitor: what is broken stays
 // told once, what is removed resolves, and a bad file changes nothing.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	slack := slacktest.New()
 	defer slack.Close()
 	tg := newTarget(t)

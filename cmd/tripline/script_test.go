@@ -40,6 +40,7 @@ func TestScript(t *testing.T) {
 
 // TestSecondRun checks that two processes never share a data directory.
 func TestSecondRun(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	config := func(name string) {
 		writeFile(t, filepath.Join(dir, name), fmt.Sprintf(`version: 1

@@ -137,6 +137,7 @@ func wantRecovered(t *testing.T, i alerting.Incident, check string, entries []ch
 }
 
 func TestStory(t *testing.T) {
+	t.Parallel()
 	for _, failure := range []string{"404", "mix"} {
 		t.Run(failure, func(t *testing.T) {
 			t.Parallel()

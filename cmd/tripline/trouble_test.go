@@ -17,6 +17,7 @@ var troubleTime = flag.Duration("trouble", 6*time.Second, "how long Slack is in 
 // TestSlackTrouble breaks the target while Slack hangs, refuses or limits. The
 // schedule must not notice, and people are told once when Slack is well again.
 func TestSlackTrouble(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]slacktest.Fault{
 		"hangs":              {Hang: true},
 		"503":                {Status: http.StatusServiceUnavailable},
