@@ -75,7 +75,7 @@ type Evaluator struct {
 	because      map[string]map[string]string // by incident and notifier: why, where that is not by its route
 	done         position                     // as committed
 	waiting      []stepped                    // changes not yet committed
-	stepped      int                          // entries stepped since the first of them
+	behind       int                          // entries stepped since the first of them
 	next         uint64                       // sequence number of the next batch to step
 	at           time.Time                    // of the newest entry
 	generation   string                       // of the newest checkpoint
@@ -232,7 +232,7 @@ func (e *Evaluator) batch(ctx context.Context, seq uint64, entries []checks.Entr
 	}
 	tick := e.step(seq, entries)
 	stores := e.at.Sub(e.checkpointed).Abs() >= time.Minute
-	if e.isReady() && !tick && !stores && len(e.waiting) > 0 && e.stepped < mostBehind && seq < e.log.Last() {
+	if e.isReady() && !tick && !stores && len(e.waiting) > 0 && e.behind < mostBehind && seq < e.log.Last() {
 		return nil
 	}
 	if err := e.flush(ctx); err != nil {
@@ -279,7 +279,7 @@ func (e *Evaluator) step(seq uint64, entries []checks.Entry) (tick bool) {
 		tick = tick || entry.Tick != nil
 	}
 	if len(e.waiting) > 0 {
-		e.stepped += len(entries)
+		e.behind += len(entries)
 	}
 	e.next = seq + 1
 	return tick
@@ -288,7 +288,7 @@ func (e *Evaluator) step(seq uint64, entries []checks.Entry) (tick bool) {
 // flush commits the waiting changes.
 func (e *Evaluator) flush(ctx context.Context) error {
 	waiting := e.waiting
-	e.waiting, e.stepped = nil, 0
+	e.waiting, e.behind = nil, 0
 	return e.commit(ctx, waiting)
 }
 
