@@ -335,7 +335,6 @@ func TestAdversityHanging(t *testing.T) {
 // there the last group is told as many seconds later as there are others.
 // It is not parallel, since that is a matter of the time that the machine has.
 func TestAdversitySlowSlack(t *testing.T) {
-	t.Parallel()
 	const n, hosts = 80, 8 // as many as a Desk has workers
 	slow, quick := slacktest.New(), slacktest.New()
 	defer slow.Close()
